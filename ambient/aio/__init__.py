@@ -1,0 +1,1 @@
+"""asyncio kit without domain: a watched value, backoff, supervised tasks."""

@@ -1,0 +1,151 @@
+"""From one snapshot to the next, at the cost of what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.service import Service
+from ambient.core.model.workload import Workload
+from ambient.core.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from immutables import Map
+
+    from ambient.core.snapshot import Keys
+
+Resource: TypeAlias = Workload | Service | Authorization
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What to change. A resource that is also named in a ``removed_*`` is kept: removal comes first."""
+
+    upserted: tuple[Resource, ...] = ()
+    removed_addresses: tuple[str, ...] = ()
+    """Workload uids and service keys: one name space on the wire (``istio.workload.Address``)."""
+    removed_authorizations: tuple[str, ...] = ()
+
+
+def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
+    """The snapshot after ``delta``, one version on. Removing what is not there changes nothing."""
+    after = snapshot
+    for name in delta.removed_addresses:
+        after = _without_service(_without_workload(after, name), name)
+    for name in delta.removed_authorizations:
+        after = _without_authorization(after, name)
+    for resource in delta.upserted:
+        match resource:
+            case Workload():
+                after = _with_workload(after, resource)
+            case Service():
+                after = _with_service(after, resource)
+            case Authorization():
+                after = _with_authorization(after, resource)
+    return replace(after, version=snapshot.version + 1)
+
+
+def between(before: Snapshot, after: Snapshot) -> Delta:
+    """The delta that turns ``before`` into ``after`` (versions aside)."""
+    upserted: list[Resource] = []
+    for uid, workload in after.workloads.items():
+        if before.workloads.get(uid) != workload:
+            upserted.append(workload)
+    for key, service in after.services.items():
+        if before.services.get(key) != service:
+            upserted.append(service)
+    for key, authorization in after.authorizations.items():
+        if before.authorizations.get(key) != authorization:
+            upserted.append(authorization)
+    gone = [uid for uid in before.workloads if uid not in after.workloads]
+    gone += [key for key in before.services if key not in after.services]
+    gone_authorizations = [key for key in before.authorizations if key not in after.authorizations]
+    return Delta(tuple(upserted), tuple(gone), tuple(gone_authorizations))
+
+
+def _with_workload(snapshot: Snapshot, workload: Workload) -> Snapshot:
+    bare = _without_workload(snapshot, workload.uid)
+    return replace(
+        bare,
+        workloads=bare.workloads.set(workload.uid, workload),
+        workloads_at=_add(bare.workloads_at, workload.network_addresses, workload.uid),
+        endpoints_of=_add(bare.endpoints_of, workload.services, workload.uid),
+    )
+
+
+def _without_workload(snapshot: Snapshot, uid: str) -> Snapshot:
+    workload = snapshot.workloads.get(uid)
+    if workload is None:
+        return snapshot
+    return replace(
+        snapshot,
+        workloads=snapshot.workloads.delete(uid),
+        workloads_at=_discard(snapshot.workloads_at, workload.network_addresses, uid),
+        endpoints_of=_discard(snapshot.endpoints_of, workload.services, uid),
+    )
+
+
+def _with_service(snapshot: Snapshot, service: Service) -> Snapshot:
+    bare = _without_service(snapshot, service.key)
+    return replace(
+        bare,
+        services=bare.services.set(service.key, service),
+        services_at=_add(bare.services_at, service.addresses, service.key),
+    )
+
+
+def _without_service(snapshot: Snapshot, key: str) -> Snapshot:
+    service = snapshot.services.get(key)
+    if service is None:
+        return snapshot
+    return replace(
+        snapshot,
+        services=snapshot.services.delete(key),
+        services_at=_discard(snapshot.services_at, service.addresses, key),
+    )
+
+
+def _with_authorization(snapshot: Snapshot, authorization: Authorization) -> Snapshot:
+    bare = _without_authorization(snapshot, authorization.key)
+    return replace(
+        bare,
+        authorizations=bare.authorizations.set(authorization.key, authorization),
+        authorizations_for=_add(bare.authorizations_for, _reach(authorization), authorization.key),
+    )
+
+
+def _without_authorization(snapshot: Snapshot, key: str) -> Snapshot:
+    authorization = snapshot.authorizations.get(key)
+    if authorization is None:
+        return snapshot
+    return replace(
+        snapshot,
+        authorizations=snapshot.authorizations.delete(key),
+        authorizations_for=_discard(snapshot.authorizations_for, _reach(authorization), key),
+    )
+
+
+def _reach(authorization: Authorization) -> tuple[str, ...]:
+    match authorization.scope:
+        case Scope.GLOBAL:
+            return ("",)
+        case Scope.NAMESPACE:
+            return (authorization.namespace,)
+        case Scope.WORKLOAD_SELECTOR:
+            return ()
+
+
+def _add(index: Map[K, Keys], keys: Iterable[K], name: str) -> Map[K, Keys]:
+    for key in keys:
+        index = index.set(key, index.get(key, frozenset()) | {name})
+    return index
+
+
+def _discard(index: Map[K, Keys], keys: Iterable[K], name: str) -> Map[K, Keys]:
+    for key in keys:
+        rest = index.get(key, frozenset()) - {name}
+        index = index.set(key, rest) if rest else index.delete(key)
+    return index

@@ -1,0 +1,1 @@
+"""Certificates as values: request, issue, verify, bundle, rotation."""

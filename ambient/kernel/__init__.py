@@ -1,0 +1,1 @@
+"""The only room that meets the kernel: BPF programs, maps, namespaces, sockets."""

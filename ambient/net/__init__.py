@@ -1,0 +1,1 @@
+"""asyncio sockets: listeners, TLS, tunnels, pool, relay."""

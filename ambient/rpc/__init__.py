@@ -1,0 +1,1 @@
+"""gRPC and protobuf, turned into core values and back."""

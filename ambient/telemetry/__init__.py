@@ -1,0 +1,1 @@
+"""Every metric, access log line and admin endpoint."""
