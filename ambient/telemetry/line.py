@@ -1,0 +1,75 @@
+"""One line of a log, as text or JSON, that no value can break out of.
+
+Every line is printable ASCII: control characters, terminal escapes, bidirectional marks and anything else that a
+peer could send appear as ``\\u…`` escapes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TypeAlias
+
+Value: TypeAlias = object
+"""str, bytes, numbers, booleans, None; anything else is written as its ``str``."""
+
+_BARE = re.compile(r"[!#-<>-\[\]-~]+")
+"""Printable ASCII without space, ``"``, ``=`` and the backslash."""
+
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+
+
+class Format(Enum):
+    """How a line is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def render(style: Format, at: datetime, level: str, event: str, fields: Mapping[str, Value]) -> bytes:
+    """A line with its end. Text: time, level, event, then ``key=value`` with values quoted as JSON where needed."""
+    match style:
+        case Format.TEXT:
+            words = [timestamp(at), level, _word(event)]
+            words += [f"{_word(key)}={_word(value)}" for key, value in fields.items()]
+            return (" ".join(words) + "\n").encode("ascii")
+        case Format.JSON:
+            record: dict[str, Value] = {"time": timestamp(at), "level": level, "message": event}
+            record.update((key, _plain(value)) for key, value in fields.items())
+            return (_escape_delete(_encode(record)) + "\n").encode("ascii")
+
+
+def timestamp(at: datetime) -> str:
+    """UTC with milliseconds: ``2026-01-31T23:59:59.123Z``."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: Value) -> str | int | float | bool | None:
+    match value:
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            return value if value - value == 0 else str(value)
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case Enum():
+            return str(value.value)
+        case _:
+            return str(value)
+
+
+def _word(value: Value) -> str:
+    match plain := _plain(value):
+        case str():
+            return plain if _BARE.fullmatch(plain) else _escape_delete(_encode(plain))
+        case bool() | None:
+            return _encode(plain)
+        case _:
+            return str(plain)
+
+
+def _escape_delete(text: str) -> str:
+    return text.replace("\x7f", "\\u007f")
