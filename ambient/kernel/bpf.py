@@ -1,0 +1,214 @@
+"""The bpf(2) system call: pins, maps, links and what they say about themselves.
+
+Loading programs is not here: the loader process does it (``kernel.loader``) and leaves pins behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280}
+
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 6, 7
+_TEST_RUN, _INFO, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 15, 21, 28, 29
+
+_LINK_CGROUP, _LINK_NETNS = 3, 5
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Attach(IntEnum):
+    """``enum bpf_attach_type``: where a link hangs a program."""
+
+    SOCK_CREATE = 2
+    SOCK_OPS = 3
+    CONNECT4 = 10
+    CONNECT6 = 11
+    GETPEERNAME4 = 29
+    GETPEERNAME6 = 30
+    GETSOCKNAME4 = 31
+    GETSOCKNAME6 = 32
+    SK_LOOKUP = 36
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What a link says about itself."""
+
+    program_id: int
+    target: int
+    """The cgroup's id or the network namespace's inode; 0: what it hung on is gone."""
+    attach: int
+
+
+def get(path: Path) -> int:
+    """A descriptor of the map, program or link pinned at ``path``."""
+    name = _text(path)
+    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0), f"open {path}")
+
+
+def pin(fd: int, path: Path) -> None:
+    """Keep an object at ``path`` for as long as the file is there."""
+    name = _text(path)
+    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), fd, 0), f"pin {path}")
+
+
+def link(program_fd: int, target_fd: int, attach: Attach) -> int:
+    """Hang a program on a cgroup or network namespace; it stays while the link is open or pinned."""
+    return _bpf(_LINK_CREATE, struct.pack("=IIII", program_fd, target_fd, attach, 0), f"attach {attach.name}")
+
+
+def relink(link_fd: int, program_fd: int) -> None:
+    """Put another program in a link's place, with no moment without either. OSError(ENOLINK): its target is gone."""
+    _bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0), "replace the program of a link")
+
+
+def link_info(fd: int) -> LinkInfo:
+    """What is linked, and where."""
+    kind, _, program, _, first, second, third = struct.unpack_from("=IIIIIII", _info(fd, 32))
+    if kind == _LINK_CGROUP:
+        return LinkInfo(program, first | second << 32, third)
+    if kind == _LINK_NETNS:
+        return LinkInfo(program, first, second)
+    raise OSError(errno.EINVAL, f"a link of type {kind} is not one of ours")
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of a program."""
+    _, number = struct.unpack_from("=II", _info(fd, 8))
+    return int(number)
+
+
+def test_run(program_fd: int, context: bytes) -> tuple[int, bytes]:
+    """Run a program on a made-up context: what it returned, and the context afterwards."""
+    given, after = (
+        ctypes.create_string_buffer(context, len(context)),
+        ctypes.create_string_buffer(len(context)),
+    )
+    attributes = ctypes.create_string_buffer(
+        struct.pack("=IIIIQQIIIIQQIII", program_fd, 0, 0, 0, 0, 0, 0, 0, len(context), len(context),
+                    ctypes.addressof(given), ctypes.addressof(after), 0, 0, 0), 80)  # fmt: skip
+    _call(_TEST_RUN, attributes, "test run")
+    (returned,) = struct.unpack_from("=I", attributes, 4)
+    return returned, after.raw
+
+
+class Map:
+    """A map behind a descriptor, which stays the caller's. Keys and values are bytes."""
+
+    def __init__(self, fd: int, key_size: int, value_size: int) -> None:
+        self.fd, self.key_size, self.value_size = fd, key_size, value_size
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value of ``key``; None: there is none."""
+        return self._fetch(_MAP_LOOKUP, key)
+
+    def take(self, key: bytes) -> bytes | None:
+        """The value of ``key``, which is gone afterwards; None: there was none."""
+        return self._fetch(_MAP_TAKE, key)
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set ``key``."""
+        given_key, given_value = _buffer(key, self.key_size), _buffer(value, self.value_size)
+        _bpf(
+            _MAP_UPDATE,
+            struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given_key), ctypes.addressof(given_value), 0),
+            "write a map",
+        )
+
+    def delete(self, key: bytes) -> bool:
+        """Forget ``key``; whether it was there."""
+        given = _buffer(key, self.key_size)
+        try:
+            _bpf(
+                _MAP_DELETE,
+                struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given), 0, 0),
+                "delete from a map",
+            )
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL):
+                return False
+            raise
+        return True
+
+    def keys(self) -> Iterator[bytes]:
+        """Every key. The map should not lose keys meanwhile, or the walk may start over."""
+        following = ctypes.create_string_buffer(self.key_size)
+        current: ctypes.Array[ctypes.c_char] | None = None
+        while True:
+            at = 0 if current is None else ctypes.addressof(current)
+            try:
+                _bpf(
+                    _MAP_NEXT_KEY,
+                    struct.pack("=IIQQ", self.fd, 0, at, ctypes.addressof(following)),
+                    "walk a map",
+                )
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            yield following.raw
+            current = _buffer(following.raw, self.key_size)
+
+    def items(self) -> dict[bytes, bytes]:
+        """Everything in it."""
+        return {key: value for key in list(self.keys()) if (value := self.lookup(key)) is not None}
+
+    def _fetch(self, command: int, key: bytes) -> bytes | None:
+        given, value = _buffer(key, self.key_size), ctypes.create_string_buffer(self.value_size)
+        try:
+            _bpf(
+                command,
+                struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given), ctypes.addressof(value), 0),
+                "read a map",
+            )
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return value.raw
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map keeps for each key."""
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
+    return 1 + int(text.replace(",", "-").rsplit("-", 1)[-1])
+
+
+def _info(fd: int, size: int) -> bytes:
+    information = ctypes.create_string_buffer(size)
+    _bpf(_INFO, struct.pack("=IIQ", fd, size, ctypes.addressof(information)), "ask about an object")
+    return information.raw
+
+
+def _text(path: Path) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(os.fsencode(path))
+
+
+def _buffer(content: bytes, size: int) -> ctypes.Array[ctypes.c_char]:
+    if len(content) != size:
+        raise ValueError(f"a map's key or value has {size} bytes, not {len(content)}")
+    return ctypes.create_string_buffer(content, size)
+
+
+def _bpf(command: int, attributes: bytes, what: str) -> int:
+    return _call(command, ctypes.create_string_buffer(attributes, len(attributes)), what)
+
+
+def _call(command: int, attributes: ctypes.Array[ctypes.c_char], what: str) -> int:
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, f"bpf(2) on {platform.machine()} is not known to ambient")
+    result: int = _libc.syscall(number, command, attributes, len(attributes))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"bpf: {what}: {os.strerror(code)}")
+    return result

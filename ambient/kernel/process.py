@@ -1,0 +1,83 @@
+"""What a process asks of the kernel about itself and others: secrets in memory, and cgroups."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import resource
+from pathlib import Path
+
+from ambient.core.errors import ConfigError, PeerError
+
+PR_SET_DUMPABLE = 4
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+CGROUP_V2_MAGIC = 0x63677270
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def forbid_core_dumps() -> None:
+    """Neither a crash nor a debugger of the same user gets at this process's memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(PR_SET_DUMPABLE): {os.strerror(number)}")
+
+
+def seal(name: str, content: bytes) -> int:
+    """A memfd with this content that nobody, its maker included, can change. The caller owns the descriptor."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(fd, content[written:])
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def unseal(fd: int) -> bytes:
+    """What is in a memfd made by ``seal``. The descriptor stays open and the caller's."""
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise PeerError("a deposit came as a descriptor that is not a memfd") from error
+    if seals & SEALS != SEALS:
+        raise PeerError("a deposit came as a memfd that its sender can still change")
+    size = os.fstat(fd).st_size
+    content = bytearray()
+    while len(content) < size:
+        content += os.pread(fd, size - len(content), len(content))
+    return bytes(content)
+
+
+def cgroup_root() -> str | None:
+    """Where cgroup v2 is mounted; None if it is not."""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        mount, _, source = line.partition(" - ")
+        if source.startswith("cgroup2 "):
+            return mount.split()[4].encode().decode("unicode_escape")
+    return None
+
+
+def cgroup_of(pid: int) -> str | None:
+    """The cgroup v2 folder of a process; None if it is in the root of the hierarchy or there is no v2."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ConfigError(f"pid {pid}: there is no such process; give the pid of one that runs") from error
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    root = cgroup_root()
+    return None if root is None or path == "/" else root + path
+
+
+def cgroup_id(path: str) -> int:
+    """The kernel's id of a cgroup v2 folder, as sockets carry it."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise ConfigError(f"cgroup {path!r}: {error.strerror}; give a folder of cgroup v2") from error
+    return status.st_ino
