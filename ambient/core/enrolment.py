@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from ambient.core.authorize import Connection, Denied, authorize
 from ambient.core.model.pod import Capture, OlderConnection
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Situation:
     """Live proxied connections of the pod, both ways."""
     now: bool = False
     """Whether leaving waits for nobody."""
+    peers_have_heard: bool = True
+    """Whether draining has lasted for as long as a change takes to reach every node: till then HBONE may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,53 @@ Step: TypeAlias = FetchCertificate | SetCapture | Report | Nothing
 
 def next_step(situation: Situation) -> Step:
     """What to do next; ask again when it is done or anything else changed."""
-    raise NotImplementedError
+    match situation.enrolled:
+        case True:
+            return _join(situation)
+        case False:
+            return _leave(situation)
+        case None:
+            return _stay(situation)
+
+
+def _join(situation: Situation) -> Step:
+    if not situation.has_certificate:
+        return FetchCertificate()
+    if situation.capture is not Capture.ON:
+        return SetCapture(Capture.ON)
+    return Nothing() if situation.reported else Report(captured=True)
+
+
+def _leave(situation: Situation) -> Step:
+    if situation.reported:
+        return Report(captured=False)
+    match situation.capture:
+        case Capture.ON:
+            return SetCapture(Capture.OFF if situation.now else Capture.DRAINING)
+        case Capture.DRAINING:
+            is_drained = situation.connections == 0 and situation.peers_have_heard
+            return SetCapture(Capture.OFF) if is_drained or situation.now else Nothing()
+        case Capture.OFF:
+            return Nothing()
+
+
+def _stay(situation: Situation) -> Step:
+    """Without an order: keep what an earlier proxy brought about in working order."""
+    if situation.capture is Capture.OFF:
+        return Nothing()
+    if not situation.has_certificate:
+        return FetchCertificate()
+    is_unsaid = situation.capture is Capture.ON and not situation.reported
+    return Report(captured=True) if is_unsaid else Nothing()
 
 
 def forbidden(
     snapshot: Snapshot, workload: Workload, connections: Iterable[OlderConnection]
 ) -> tuple[OlderConnection, ...]:
     """The older connections that ``snapshot`` does not allow, in their order. Outbound ones are the peer's matter."""
-    raise NotImplementedError
+    return tuple(
+        older
+        for older in connections
+        if older.inbound
+        and isinstance(authorize(snapshot, workload, Connection(None, older.remote, older.local)), Denied)
+    )

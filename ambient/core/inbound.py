@@ -5,15 +5,18 @@ The same questions are asked of a live connection when a new snapshot comes (``r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ambient.core.authorize import Connection
+from ambient.core.authorize import Allowed, Connection, Denied, authorize
+from ambient.core.baggage import parse_forwarded
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.service import Service
 from ambient.core.observation import ResponseFlag
+from ambient.core.ports import OWN_PORTS, target_port
 
 if TYPE_CHECKING:
     from ambient.core.model.workload import Workload
@@ -79,16 +82,130 @@ class Reject:
 
 def admit_tunnel(snapshot: Snapshot, workload: Workload | None, request: TunnelRequest) -> Admit | Reject:
     """Whether ``request`` may reach ``workload``; None: the mesh does not know the pod that was dialled."""
-    raise NotImplementedError
+    if request.method != "CONNECT":
+        return _reject(Rejection.METHOD, f"method is {_shown(request.method)}; only CONNECT is served")
+    asked = _parse(request.authority)
+    if asked is None:
+        return _reject(Rejection.AUTHORITY, f"authority {_shown(request.authority)} is not host:port")
+    if workload is None:
+        return _reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {request.local}")
+    match asked:
+        case SocketAddress():
+            target, service = asked, _meant(snapshot, workload, request.forwarded)
+        case _HostPort(host, service_port):
+            service = _served(snapshot, workload, host)
+            if service is None:
+                detail = f"no service for target address: {request.authority} at {workload.uid}"
+                return _reject(Rejection.UNKNOWN_SERVICE, detail)
+            port = target_port(service, workload, service_port)
+            if port is None:
+                detail = f"no valid target port for workload: {request.authority} at {workload.uid}"
+                return _reject(Rejection.NO_TARGET_PORT, detail)
+            target = SocketAddress(request.local.ip, port)
+    if target.ip != request.local.ip:
+        return _reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} != {request.local.ip}")
+    if request.identity.trust_domain != workload.trust_domain:
+        return _reject(Rejection.TRUST_DOMAIN, _foreign(request.identity, workload))
+    return _admit(snapshot, workload, Connection(request.identity, request.source, target), service)
 
 
 def admit_plaintext(
     snapshot: Snapshot, workload: Workload | None, source: SocketAddress, destination: SocketAddress
 ) -> Admit | Reject:
     """Whether a plain TCP connection from ``source`` to ``destination`` may reach ``workload``."""
-    raise NotImplementedError
+    if workload is None:
+        return _reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {destination}")
+    return _admit(snapshot, workload, Connection(None, source, destination), None)
 
 
 def recheck(snapshot: Snapshot, workload: Workload, connection: Connection) -> Reject | None:
-    """Why a live connection that was let in must be cut under ``snapshot``; None: it may stay."""
-    raise NotImplementedError
+    """Why a live connection that was let in must be cut under ``snapshot``; None: it may stay.
+
+    ``connection`` goes to the ``target`` of its ``Admit``. That a service changed its ports cuts nobody.
+    """
+    identity = connection.source_identity
+    if identity is not None and identity.trust_domain != workload.trust_domain:
+        why = _foreign(identity, workload)
+        return _reject(Rejection.TRUST_DOMAIN, f"connection closed due to policy change: {why}")
+    match authorize(snapshot, workload, connection):
+        case Allowed():
+            return None
+        case Denied(policy, why):
+            return _reject(Rejection.DENIED, f"connection closed due to policy change: {why}", policy)
+
+
+def _admit(
+    snapshot: Snapshot, workload: Workload, connection: Connection, service: Service | None
+) -> Admit | Reject:
+    target = connection.destination
+    if target.ip not in workload.addresses:
+        return _reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} is not an address of {workload.uid}")
+    if target.port in OWN_PORTS:
+        return _reject(Rejection.RECURSIVE, f"attempted recursive call to ourselves: {target}")
+    match authorize(snapshot, workload, connection):
+        case Allowed(policy, would_deny):
+            return Admit(target, policy, service, would_deny)
+        case Denied(policy, why):
+            return _reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
+
+
+_ANSWERS = {
+    Rejection.METHOD: (400, ResponseFlag.CONNECT),
+    Rejection.AUTHORITY: (400, ResponseFlag.CONNECT),
+    Rejection.IP_MISMATCH: (400, ResponseFlag.CONNECT),
+    Rejection.RECURSIVE: (503, ResponseFlag.CONNECT),
+    Rejection.TRUST_DOMAIN: (401, ResponseFlag.TLS_FAILURE),
+    Rejection.UNKNOWN_WORKLOAD: (503, ResponseFlag.CONNECT),
+    Rejection.UNKNOWN_SERVICE: (503, ResponseFlag.CONNECT),
+    Rejection.NO_TARGET_PORT: (503, ResponseFlag.CONNECT),
+    Rejection.DENIED: (401, ResponseFlag.DENY),
+}
+
+
+def _reject(why: Rejection, detail: str, policy: str | None = None) -> Reject:
+    status, flag = _ANSWERS[why]
+    return Reject(status, why, detail, policy, flag)
+
+
+def _foreign(identity: SpiffeId, workload: Workload) -> str:
+    return f"identity error: {identity} is not of trust domain {workload.trust_domain}"
+
+
+class _HostPort(NamedTuple):
+    host: str
+    port: int
+
+
+_HOST_PORT = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,252}):([0-9]{1,5})")
+
+
+def _parse(authority: str) -> SocketAddress | _HostPort | None:
+    """An address or a name, with a port from 1 to 65535."""
+    try:
+        address = SocketAddress.parse(authority)
+    except ValueError:
+        named = _HOST_PORT.fullmatch(authority)
+        if named is None or not 0 < int(named[2]) <= 0xFFFF:
+            return None
+        return _HostPort(named[1], int(named[2]))
+    return address if address.port else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 300 else text[:300] + "…")
+
+
+def _served(snapshot: Snapshot, workload: Workload, hostname: str) -> Service | None:
+    """The service called ``hostname`` that ``workload`` serves, of its own namespace where there are two."""
+    wanted = hostname.lower()
+    keys = [key for key in workload.services if key.partition("/")[2] == wanted and key in snapshot.services]
+    key = min(keys, key=lambda key: (key.partition("/")[0] != workload.namespace, key), default=None)
+    return None if key is None else snapshot.services[key]
+
+
+def _meant(snapshot: Snapshot, workload: Workload, header: str) -> Service | None:
+    """The service that a ``forwarded`` header names, if ``workload`` really serves it."""
+    if not header:
+        return None
+    forwarded = parse_forwarded(header)
+    return None if forwarded is None else _served(snapshot, workload, forwarded.host)

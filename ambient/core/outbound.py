@@ -6,16 +6,19 @@ a policy or an operator asked for and cannot be had is refused; nothing falls ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ambient.core.model.address import SocketAddress
+from ambient.core.model.address import NetworkAddress, SocketAddress
 from ambient.core.model.service import Service
-from ambient.core.model.workload import Workload
+from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
+from ambient.core.observation import ResponseFlag
+from ambient.core.ports import HBONE_PORT, OWN_PORTS, target_port
 
 if TYPE_CHECKING:
     from ambient.core.balance import Pick
+    from ambient.core.model.address import GatewayAddress, IpAddress
     from ambient.core.snapshot import Snapshot
 
 
@@ -64,9 +67,159 @@ class Refuse:
     destination: Workload | None = None
     service: Service | None = None
 
+    @property
+    def flag(self) -> ResponseFlag:
+        """For ``response_flags``: nothing was reached."""
+        return ResponseFlag.CONNECT
+
 
 def resolve(
     snapshot: Snapshot, source: Workload, target: SocketAddress, pick: Pick
 ) -> Tunnel | Direct | Refuse:
     """Where ``source``'s connection to ``target`` goes; ``pick`` chooses among a service's endpoints."""
-    raise NotImplementedError
+    if target.port in OWN_PORTS and _is_self(source, target.ip):
+        return Refuse(Refusal.RECURSIVE, f"attempted recursive call to ourselves: {target}")
+    service = snapshot.service_at(target.ip, source.network)
+    if service is not None:
+        if service.waypoint is not None:
+            return _through(snapshot, source, target, service.waypoint, service, pick)
+        return _to_service(snapshot, source, target, service, pick)
+    destination = _workload_at(snapshot, target.ip, source.network)
+    if destination is None:
+        return Direct(target, None, None)
+    if destination.waypoint is not None and not _is_behind(source, destination.waypoint):
+        return _through(snapshot, source, target, destination.waypoint, None, pick)
+    return _to_workload(destination, target, None)
+
+
+def _is_self(source: Workload, ip: IpAddress) -> bool:
+    return ip.is_loopback or ip.is_unspecified or ip in source.addresses
+
+
+def _workload_at(snapshot: Snapshot, ip: IpAddress, network: str) -> Workload | None:
+    """A workload in its node's own network shares that address with others: the address does not tell who it is."""
+    workload = snapshot.workload_at(ip, network)
+    return None if workload is None or workload.host_network else workload
+
+
+def _to_workload(destination: Workload, target: SocketAddress, service: Service | None) -> Tunnel | Direct:
+    match destination.tunnel:
+        case TunnelProtocol.HBONE:
+            hop = SocketAddress(target.ip, HBONE_PORT)
+            return Tunnel(hop, str(target), _expected(destination, service), destination, service)
+        case TunnelProtocol.NONE:
+            return Direct(target, destination, service)
+
+
+def _expected(destination: Workload, service: Service | None) -> frozenset[str]:
+    own = frozenset({str(destination.identity)})
+    return own if service is None else own.union(service.subject_alt_names)
+
+
+def _to_service(
+    snapshot: Snapshot, source: Workload, target: SocketAddress, service: Service, pick: Pick
+) -> Tunnel | Direct | Refuse:
+    drawn = _draw(snapshot, source, service, target, pick)
+    if isinstance(drawn, Refuse):
+        return drawn
+    endpoint, address = drawn
+    return _to_workload(endpoint, address, service)
+
+
+def _draw(
+    snapshot: Snapshot, source: Workload, service: Service, target: SocketAddress, pick: Pick
+) -> tuple[Workload, SocketAddress] | Refuse:
+    """An endpoint for ``target``'s port and where it listens."""
+
+    def refuse(why: Refusal, detail: str) -> Refuse:
+        return Refuse(why, detail, service=service)
+
+    members = [snapshot.workloads[uid] for uid in sorted(snapshot.endpoints_of.get(service.key, ()))]
+    if not members:
+        return refuse(Refusal.NO_ENDPOINTS, f"no endpoints for service: {service.key}")
+    healthy = [one for one in members if service.allow_unhealthy or one.status is WorkloadStatus.HEALTHY]
+    if not healthy:
+        return refuse(Refusal.NO_HEALTHY_ENDPOINT, f"no healthy upstream: {service.key}")
+    near = [one for one in healthy if one.network == source.network]
+    if not near:
+        return refuse(Refusal.OTHER_NETWORK, _no_way(service.key, healthy[0].network, source.network))
+    serving = [one for one in near if target_port(service, one, target.port) is not None]
+    if not serving:
+        detail = f"no valid target port for service: {service.key} has no endpoint for port {target.port}"
+        return refuse(Refusal.NO_TARGET_PORT, detail)
+    reachable = [one for one in serving if one.addresses]
+    if not reachable:
+        return refuse(Refusal.NO_ADDRESS, f"no address: no endpoint of service {service.key} has one")
+    endpoint = pick(reachable)
+    if endpoint is None:
+        return refuse(Refusal.NO_HEALTHY_ENDPOINT, f"no healthy upstream: {service.key} has no capacity")
+    port = target_port(service, endpoint, target.port)
+    if port is None:
+        raise ValueError(f"pick chose {endpoint.uid}, which it was not offered")
+    return endpoint, SocketAddress(_address_of(endpoint, target.ip), port)
+
+
+def _no_way(what: str, theirs: str, ours: str) -> str:
+    return f"no way to network {theirs!r}, where {what} is, from network {ours!r}: no network gateway is supported"
+
+
+def _address_of(endpoint: Workload, like: IpAddress) -> IpAddress:
+    """Its address of the family that the client used, or else any."""
+    return next((ip for ip in endpoint.addresses if ip.version == like.version), endpoint.addresses[0])
+
+
+def _is_behind(source: Workload, waypoint: GatewayAddress) -> bool:
+    """Whether ``source`` is that waypoint, which calls the workloads it stands for directly."""
+    match waypoint.destination:
+        case NetworkAddress():
+            return waypoint.destination in source.network_addresses
+        case str():
+            return waypoint.destination in source.services
+
+
+def _through(
+    snapshot: Snapshot,
+    source: Workload,
+    target: SocketAddress,
+    waypoint: GatewayAddress,
+    service: Service | None,
+    pick: Pick,
+) -> Tunnel | Refuse:
+    """By way of a waypoint, which is asked for what the client meant."""
+    found = _locate(snapshot, waypoint)
+    match found:
+        case Workload():
+            if found.network != source.network:
+                detail = _no_way(f"waypoint {found.uid}", found.network, source.network)
+                return Refuse(Refusal.OTHER_NETWORK, detail, found, service)
+            if not found.addresses:
+                return Refuse(
+                    Refusal.NO_ADDRESS, f"no address: waypoint {found.uid} has none", found, service
+                )
+            hop = SocketAddress(_address_of(found, _waypoint_ip(waypoint, target)), waypoint.port)
+            return Tunnel(hop, str(target), _expected(found, None), found, service)
+        case Service():
+            drawn = _draw(snapshot, source, found, SocketAddress(target.ip, waypoint.port), pick)
+            if isinstance(drawn, Refuse):
+                return replace(drawn, detail=f"waypoint: {drawn.detail}", service=service)
+            endpoint, hop = drawn
+            return Tunnel(hop, str(target), _expected(endpoint, found), endpoint, service)
+        case None:
+            detail = f"unknown waypoint: {waypoint.destination}"
+            return Refuse(Refusal.UNKNOWN_WAYPOINT, detail, service=service)
+
+
+def _locate(snapshot: Snapshot, waypoint: GatewayAddress) -> Service | Workload | None:
+    match waypoint.destination:
+        case NetworkAddress(network, ip):
+            return snapshot.service_at(ip, network) or snapshot.workload_at(ip, network)
+        case str(key):
+            return snapshot.services.get(key)
+
+
+def _waypoint_ip(waypoint: GatewayAddress, target: SocketAddress) -> IpAddress:
+    match waypoint.destination:
+        case NetworkAddress(_, ip):
+            return ip
+        case str():
+            return target.ip

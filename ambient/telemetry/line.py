@@ -1,7 +1,7 @@
-"""One line of a log, as text or JSON, that no value can break out of.
+r"""One line of a log, as text or JSON, that no value can break out of.
 
 Every line is printable ASCII: control characters, terminal escapes, bidirectional marks and anything else that a
-peer could send appear as ``\\u…`` escapes.
+peer could send appear as ``\u…`` escapes.
 """
 
 from __future__ import annotations
