@@ -86,14 +86,16 @@ class Deposited(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("id", "error", "connections")
+    __slots__ = ("id", "error", "connections", "more")
     ID_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     id: int
     error: str
     connections: _containers.RepeatedCompositeFieldContainer[Connection]
-    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class WorkloadRequest(_message.Message):
     __slots__ = ("add", "snapshot_sent", "keep", "welcome", "deposited", "result")
