@@ -1,0 +1,226 @@
+"""Two byte streams joined back to back.
+
+An ``End`` is one of the two: a TCP socket or a stream of a tunnel. Whatever one end reads the other writes, its
+half-close becomes a half-close, its reset a reset; an end whose writes pile up holds the reading of the other.
+No task runs for a relay: it lives on the callbacks of its ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Final, cast
+
+import aiofastnet
+
+from ambient.net import sockets
+
+_HIGH_WATER: Final = 256 * 1024
+"""Bytes that may wait in an end before the other is held."""
+
+
+class End(ABC):
+    """One side of a relay. The methods below are called by its relay alone."""
+
+    relay: Relay | None = None
+    finished_reading = False
+    """It said in order that no more bytes will come."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to read; ``relay`` is set."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Pass bytes on to it."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Half-close it, after what was written."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Both directions have finished: let go of it, after what was written."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Cut it at once."""
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Stop reading: the other end is full."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Read on."""
+
+
+class Relay:
+    """``near`` is the side that asked, ``far`` the side that was asked."""
+
+    __slots__ = ("_ended", "error", "far", "near", "over", "received", "sent")
+
+    def __init__(self, near: End, far: End, ended: Callable[[Relay], None]) -> None:
+        self.near, self.far = near, far
+        self.sent = 0
+        """Bytes from near to far."""
+        self.received = 0
+        """Bytes from far to near."""
+        self.error: str | None = None
+        """Why it was cut; None: it ended in order."""
+        self.over = False
+        self._ended = ended
+        near.relay = far.relay = self
+
+    def start(self) -> None:
+        """Let bytes flow."""
+        self.far.start()
+        if not self.over:
+            self.near.start()
+
+    def cut(self, why: str) -> None:
+        """Reset both ends, for a reason."""
+        if not self.over:
+            self._end(why)
+            self.near.reset()
+            self.far.reset()
+
+    # What ends report:
+
+    def arrived(self, end: End, data: bytes) -> None:
+        """``end`` read bytes."""
+        if end is self.near:
+            self.sent += len(data)
+            self.far.write(data)
+        else:
+            self.received += len(data)
+            self.near.write(data)
+
+    def finished(self, end: End) -> None:
+        """``end`` will send no more."""
+        other = self._other(end)
+        end.finished_reading = True
+        other.finish()
+        if other.finished_reading and not self.over:
+            self._end(None)
+            self.near.close()
+            self.far.close()
+
+    def broken(self, end: End, why: str) -> None:
+        """``end`` was cut by its peer or its network; it needs no more closing."""
+        if not self.over:
+            self._end(why)
+            self._other(end).reset()
+
+    def full(self, end: End) -> None:
+        """``end`` has more to write than it should."""
+        self._other(end).hold()
+
+    def drained(self, end: End) -> None:
+        """``end`` has room again."""
+        self._other(end).release()
+
+    def _other(self, end: End) -> End:
+        return self.far if end is self.near else self.near
+
+    def _end(self, why: str | None) -> None:
+        self.over = True
+        self.error = why
+        self._ended(self)
+
+
+class SocketEnd(End, asyncio.Protocol):
+    """A TCP socket as an end. Until its relay starts it reads nothing."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._transport: asyncio.Transport | None = None
+        self._held = False
+        self._gone: str | None = None
+
+    @classmethod
+    async def of(cls, sock: socket.socket) -> SocketEnd:
+        """Take over a connected socket."""
+        sockets.prepare(sock)
+        end = cls(sock)
+        await aiofastnet.connect_accepted_socket(asyncio.get_running_loop(), lambda: end, sock)
+        return end
+
+    def start(self) -> None:
+        if self._gone is not None:
+            if self.relay is not None:
+                self.relay.broken(self, self._gone)
+        elif not self._held:
+            self._open.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        self._open.write(data)
+
+    def finish(self) -> None:
+        if not self._open.is_closing():
+            self._open.write_eof()
+
+    def close(self) -> None:
+        self._open.close()
+
+    def reset(self) -> None:
+        if self._gone is None:
+            sockets.reset_on_close(self._sock)
+            self._open.abort()
+
+    def hold(self) -> None:
+        self._held = True
+        if not (self.finished_reading or self._open.is_closing()):
+            self._open.pause_reading()
+
+    def release(self) -> None:
+        self._held = False
+        if not (self.finished_reading or self._open.is_closing()):
+            self._open.resume_reading()
+
+    @property
+    def _open(self) -> asyncio.Transport:
+        return cast("asyncio.Transport", self._transport)
+
+    # asyncio.Protocol:
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER, low=_HIGH_WATER // 4)
+
+    def data_received(self, data: bytes) -> None:
+        if self.relay is not None:
+            self.relay.arrived(self, data)
+
+    def eof_received(self) -> bool:
+        if self.relay is not None:
+            self.relay.finished(self)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone = _sentence(error)
+        if self.relay is not None:
+            self.relay.broken(self, self._gone)
+
+    def pause_writing(self) -> None:
+        if self.relay is not None:
+            self.relay.full(self)
+
+    def resume_writing(self) -> None:
+        if self.relay is not None:
+            self.relay.drained(self)
+
+
+def _sentence(error: Exception | None) -> str:
+    match error:
+        case ConnectionResetError():
+            return "connection reset by peer"
+        case BrokenPipeError():
+            return "the peer closed before it had read everything"
+        case None:
+            return "connection closed"
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,55 @@
+"""What every TCP socket of the data path is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Final
+
+from ambient.core.errors import Unavailable
+from ambient.core.model.address import SocketAddress
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds. Source: the peers' default."""
+_ABORT: Final = struct.pack("ii", 1, 0)
+
+
+def prepare(sock: socket.socket) -> None:
+    """No delay, keep-alive after three minutes. Source: the peers' figures."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 180)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 180)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 9)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Closing ``sock`` shall send a reset, whatever is queued."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a reset: the peer must not take it for an orderly end."""
+    reset_on_close(sock)
+    sock.close()
+
+
+async def connect(sock: socket.socket, to: SocketAddress) -> None:
+    """Connect within ``CONNECT_TIMEOUT``. Closes ``sock`` and raises Unavailable if that fails."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await loop.sock_connect(sock, (str(to.ip), to.port))
+    except TimeoutError as error:
+        sock.close()
+        raise Unavailable(f"connection to {to} timed out after {CONNECT_TIMEOUT:.0f} s") from error
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"cannot connect to {to}: {error.strerror or error}") from error
+    except BaseException:
+        sock.close()
+        raise

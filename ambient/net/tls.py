@@ -1,0 +1,140 @@
+"""Mutual TLS 1.3 between workloads: contexts from credentials, and who the other side proved to be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import aiofastnet
+
+from ambient.core.errors import AmbientError, PeerError, Unavailable
+from ambient.core.model.identity import SpiffeId
+from ambient.core.pki import verify
+from ambient.core.pki.bundle import Credentials
+from ambient.net.tunnel import Tunnel
+
+HANDSHAKE_SECONDS: Final = 10.0
+T = TypeVar("T", bound=Tunnel)
+
+
+class Contexts:
+    """The TLS contexts of one workload's credentials. Live connections keep the ones they began with."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.identity = credentials.identity
+        self._server = _context(ssl.PROTOCOL_TLS_SERVER, credentials)
+        self._server.num_tickets = 0
+        self._client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials)
+
+    async def serve(self, sock: socket.socket, make: Callable[[SpiffeId], Tunnel]) -> None:
+        """Answer a handshake on ``sock``, and hand it to the tunnel that ``make`` builds for the caller's identity.
+
+        The caller must be of our own trust domain. Closes ``sock`` and raises PeerError or Unavailable otherwise.
+        """
+        loop = asyncio.get_running_loop()
+        bridge = _Checked(lambda leaf: make(self._caller(leaf)))
+        try:
+            await aiofastnet.connect_accepted_socket(
+                loop, lambda: bridge, sock, ssl=self._server, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except (ssl.SSLError, ConnectionError, TimeoutError, OSError) as error:
+            sock.close()
+            raise _translated(error) from error
+        bridge.raise_refusal()
+
+    async def dial(self, sock: socket.socket, expect: frozenset[str], make: Callable[[], T]) -> T:
+        """Handshake on the connected ``sock`` with a server that must be one of ``expect`` (SPIFFE URIs).
+
+        No byte is sent to a server that is not. Raises PeerError or Unavailable.
+        """
+        loop = asyncio.get_running_loop()
+        made: list[T] = []
+
+        def checked(leaf: bytes) -> Tunnel:
+            uri = verify.spiffe_uri(leaf)
+            if uri not in expect:
+                wanted = ", ".join(sorted(expect))
+                raise PeerError(f"tls error: the server is {uri}, not {wanted}")
+            made.append(make())
+            return made[0]
+
+        bridge = _Checked(checked)
+        try:
+            await aiofastnet.create_connection(
+                loop,
+                lambda: bridge,
+                sock=sock,
+                ssl=self._client,
+                server_hostname="",
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except (ssl.SSLError, ConnectionError, TimeoutError, OSError) as error:
+            sock.close()
+            raise _translated(error) from error
+        bridge.raise_refusal()
+        return made[0]
+
+    def _caller(self, leaf: bytes) -> SpiffeId:
+        caller = verify.identity_of(leaf)
+        verify.check_trust_domain(self.identity, caller)
+        return caller
+
+
+class _Checked(asyncio.Protocol):
+    """Looks at the peer's certificate when the handshake is done; only then is the tunnel made and connected."""
+
+    def __init__(self, make: Callable[[bytes], Tunnel]) -> None:
+        self._make = make
+        self._refusal: AmbientError | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        session = transport.get_extra_info("ssl_object")
+        try:
+            if session.selected_alpn_protocol() != "h2":
+                raise PeerError("tls error: the peer does not speak h2")
+            tunnel = self._make(session.getpeercert(binary_form=True))
+        except AmbientError as error:
+            self._refusal = error
+            transport.abort()
+            return
+        transport.set_protocol(tunnel)
+        tunnel.connection_made(transport)
+
+    def raise_refusal(self) -> None:
+        """Raise what was found wrong with the peer."""
+        if self._refusal is not None:
+            raise self._refusal
+
+
+def _context(side: int, credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
+    context.load_verify_locations(cadata=credentials.roots_pem.decode())
+    # OpenSSL reads keys from files alone; this one is memory that no other process has.
+    memory = os.memfd_create("credentials", os.MFD_CLOEXEC)
+    try:
+        os.write(memory, credentials.chain_pem + credentials.key_pem)
+        context.load_cert_chain(f"/proc/self/fd/{memory}")
+    finally:
+        os.close(memory)
+    return context
+
+
+def _translated(error: Exception) -> PeerError | Unavailable:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return PeerError(f"tls error: {error.verify_message}")
+        case ssl.SSLError():
+            return PeerError(f"tls error: {error.reason}")
+        case TimeoutError():
+            return Unavailable(f"tls error: no handshake within {HANDSHAKE_SECONDS:.0f} s")
+        case _:
+            return Unavailable(f"tls error: {str(error) or type(error).__name__}")

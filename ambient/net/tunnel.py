@@ -1,0 +1,428 @@
+"""HBONE over mutual TLS on a socket: one connection, many tunnelled streams.
+
+``Tunnel`` is both ends' common part: it feeds the machine of ``core.hbone`` with what TLS reads, writes what the
+machine has to say, and hands each stream's bytes to its ``TunnelEnd``. ``ClientTunnel`` asks for streams,
+``ServerTunnel`` is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from ngh2.config import Role
+
+from ambient.core import hbone
+from ambient.core.errors import PeerError, Unavailable
+from ambient.core.hbone import Headers
+from ambient.net.relay import End
+
+PING_SECONDS: Final = 10.0
+PONG_SECONDS: Final = 20.0
+"""A peer that has not answered for so long is gone. Source: the peers' figures."""
+_QUEUE: Final = 256 * 1024
+"""Bytes that a stream may have queued before its source is held."""
+
+
+class TunnelRefused(PeerError):
+    """The peer answered a request for a tunnel with another status than 200."""
+
+    reason = "http_status"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"http status: {status}")
+        self.status = status
+
+
+class TunnelLost(Unavailable):
+    """A stream ended before it was answered. ``untouched``: the peer did not act on it, so it may be tried again."""
+
+    reason = "tunnel_lost"
+
+    def __init__(self, why: str, *, untouched: bool) -> None:
+        super().__init__(why)
+        self.untouched = untouched
+
+
+class TunnelEnd(End):
+    """One stream of a tunnel as an end of a relay."""
+
+    def __init__(self, tunnel: Tunnel, stream: int) -> None:
+        self._tunnel = tunnel
+        self._stream = stream
+        self._started = False
+        self._held = False
+        self._congested = False
+        self._uncredited = 0
+        self._waiting: list[bytes] = []
+        self._gone: str | None = None
+        self.answer: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        self._started = True
+        if self.relay is None:
+            return
+        for data in self._waiting:
+            self.relay.arrived(self, data)
+        self._waiting = []
+        if self._gone is not None:
+            self.relay.broken(self, self._gone)
+        elif self.finished_reading:
+            self.relay.finished(self)
+        if not self._held:
+            self._credit()
+
+    def write(self, data: bytes) -> None:
+        if self._gone is not None:
+            return
+        self._tunnel.send(self._stream, data)
+        if not self._congested and self._tunnel.queued(self._stream) > _QUEUE:
+            self._congested = True
+            self._tunnel.congested(self)
+            if self.relay is not None:
+                self.relay.full(self)
+
+    def finish(self) -> None:
+        if self._gone is None:
+            self._tunnel.finish(self._stream)
+
+    def close(self) -> None:
+        # Both END_STREAMs were sent: the protocol closes the stream by itself.
+        self._tunnel.forget(self._stream)
+
+    def reset(self) -> None:
+        if self._gone is None:
+            self._gone = "reset"
+            self._tunnel.reset(self._stream)
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        self._credit()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the stream was cut."""
+        return self._gone is not None
+
+    # What the tunnel reports:
+
+    def answered(self, status: int) -> None:
+        """The peer said yes or no to our request."""
+        if self.answer is not None and not self.answer.done():
+            if status == 200:
+                self.answer.set_result(None)
+            else:
+                self.answer.set_exception(TunnelRefused(status))
+
+    def arrived(self, data: bytes) -> None:
+        """Bytes from the peer; their credit is returned when the other side takes them."""
+        self._uncredited += len(data)
+        if self._started and self.relay is not None:
+            self.relay.arrived(self, data)
+            if not self._held:
+                self._credit()
+        else:
+            self._waiting.append(data)
+
+    def finished(self) -> None:
+        """The peer half-closed."""
+        if self._started and self.relay is not None:
+            self.relay.finished(self)
+        else:
+            self.finished_reading = True
+
+    def lost(self, why: str, *, untouched: bool) -> None:
+        """The stream was cut, by the peer or with the whole tunnel."""
+        if self._gone is not None:
+            return
+        self._gone = why
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(TunnelLost(why, untouched=untouched))
+        elif self._started and self.relay is not None:
+            self.relay.broken(self, why)
+
+    def flushed(self) -> bool:
+        """Whether a congested stream has room again; its relay is told."""
+        if self._gone is None and self._tunnel.queued(self._stream) > _QUEUE // 4:
+            return False
+        self._congested = False
+        if self.relay is not None:
+            self.relay.drained(self)
+        return True
+
+    def _credit(self) -> None:
+        amount, self._uncredited = self._uncredited, 0
+        if amount and self._gone is None:
+            self._tunnel.consumed(self._stream, amount)
+
+
+class Tunnel(asyncio.Protocol):
+    """One HBONE connection. ``closed`` is called once, when it is over."""
+
+    def __init__(self, role: Role, closed: Callable[[Tunnel], None]) -> None:
+        self._machine = hbone.Hbone(role)
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._closed = closed
+        self._ends: dict[int, TunnelEnd] = {}
+        self._congested: set[TunnelEnd] = set()
+        self._flush_due = False
+        self._writable = True
+        self._pulse: asyncio.TimerHandle | None = None
+        self._heard = self._loop.time()
+        self._why = "the tunnel was closed"
+        self.leaving = False
+        """No more streams are to be opened on it."""
+        self.peer_stream_limit = 100
+
+    @property
+    def streams(self) -> int:
+        """How many streams live."""
+        return len(self._ends)
+
+    @property
+    def over(self) -> bool:
+        """Whether its connection is gone."""
+        return self._transport is None or self._transport.is_closing()
+
+    def leave(self) -> None:
+        """Take no more streams, let those that live end, then close."""
+        if self.over:
+            return
+        if not self.leaving:
+            self.leaving = True
+            self._machine.leave()
+            self._flush_soon()
+        self._close_if_idle()
+
+    def abort(self, why: str) -> None:
+        """Cut it and every stream."""
+        self._why = why
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What its ends ask for:
+
+    def send(self, stream: int, data: bytes) -> None:
+        """Queue bytes of a stream."""
+        self._machine.send(stream, data)
+        self._flush_soon()
+
+    def queued(self, stream: int) -> int:
+        """How many bytes of a stream wait to leave."""
+        return self._machine.queued(stream)
+
+    def congested(self, end: TunnelEnd) -> None:
+        """Tell ``end`` when its queue is short again."""
+        self._congested.add(end)
+
+    def consumed(self, stream: int, amount: int) -> None:
+        """Return credit for bytes that were passed on."""
+        self._machine.consumed(stream, amount)
+        self._flush_soon()
+
+    def finish(self, stream: int) -> None:
+        """Half-close a stream."""
+        self._machine.finish(stream)
+        self._flush_soon()
+
+    def reset(self, stream: int) -> None:
+        """Cut a stream."""
+        self._machine.reset(stream)
+        self.forget(stream)
+        self._flush_soon()
+
+    def forget(self, stream: int) -> None:
+        """A stream is over for its end."""
+        end = self._ends.pop(stream, None)
+        if end is not None:
+            self._congested.discard(end)
+            self._stream_ended()
+
+    # What its two kinds do differently:
+
+    def _requested(self, request: hbone.TunnelRequested) -> None:
+        """The peer asks for a stream; only servers are asked."""
+        raise PeerError(f"a tunnel to {request.authority!r} was requested of a client")
+
+    def _stream_ended(self) -> None:
+        self._close_if_idle()
+
+    # asyncio.Protocol:
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=1024 * 1024, low=256 * 1024)
+        self._heard = self._loop.time()
+        self._pulse = self._loop.call_later(PING_SECONDS, self._beat)
+        self._flush_soon()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            for event in self._machine.receive(data):
+                self._happened(event)
+        except PeerError as error:
+            # What the machine still has to say names the fault to the peer.
+            self._flush()
+            self.abort(str(error))
+            return
+        self._flush_soon()
+
+    def eof_received(self) -> bool:
+        self._why = "the peer closed the tunnel"
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if error is not None and self._why == "the tunnel was closed":
+            self._why = f"the tunnel was lost: {error}"
+        self._transport = None
+        self.leaving = True
+        ends, self._ends = self._ends, {}
+        self._congested.clear()
+        for end in ends.values():
+            end.lost(self._why, untouched=False)
+        self._closed(self)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._flush()
+
+    def _happened(self, event: hbone.HboneEvent) -> None:
+        match event:
+            case hbone.TunnelData(stream, data):
+                if (end := self._ends.get(stream)) is not None:
+                    end.arrived(data)
+                else:
+                    self._machine.consumed(stream, len(data))
+            case hbone.TunnelFinished(stream):
+                if (end := self._ends.get(stream)) is not None:
+                    end.finished()
+            case hbone.TunnelReset(stream, untouched):
+                if (end := self._ends.pop(stream, None)) is not None:
+                    self._congested.discard(end)
+                    end.lost("connection reset by peer", untouched=untouched)
+                    self._stream_ended()
+            case hbone.TunnelAnswered(stream, status):
+                if (end := self._ends.get(stream)) is not None:
+                    end.answered(status)
+            case hbone.TunnelRequested():
+                self._requested(event)
+            case hbone.StreamLimitChanged(streams):
+                self.peer_stream_limit = streams
+            case hbone.PeerLeaving():
+                self.leaving = True
+                self._close_if_idle()
+            case hbone.Ponged():
+                pass
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._transport is None:
+            return
+        while self._writable and (data := self._machine.take()):
+            self._transport.write(data)
+        for end in [end for end in self._congested if end.flushed()]:
+            self._congested.discard(end)
+        self._close_if_idle()
+
+    def _beat(self) -> None:
+        silence = self._loop.time() - self._heard
+        if silence > PONG_SECONDS:
+            self.abort(f"the peer was silent for {silence:.0f} s")
+            return
+        self._machine.ping()
+        self._flush_soon()
+        self._pulse = self._loop.call_later(PING_SECONDS, self._beat)
+
+    def _close_if_idle(self) -> None:
+        idle = not (self._ends or self._flush_due or self._machine.queued_in_all)
+        if self.leaving and idle and self._transport is not None:
+            self._transport.close()
+
+
+class ClientTunnel(Tunnel):
+    """The end that asks. ``idle`` is called when its last stream has ended."""
+
+    def __init__(self, closed: Callable[[Tunnel], None], idle: Callable[[ClientTunnel], None]) -> None:
+        super().__init__(Role.CLIENT, closed)
+        self._idle = idle
+
+    async def open(self, authority: str, headers: Headers) -> TunnelEnd:
+        """A stream to ``authority``, once the peer has said yes.
+
+        Raises TunnelRefused or TunnelLost.
+        """
+        if self.leaving:
+            raise TunnelLost("the tunnel is closing", untouched=True)
+        try:
+            stream = self._machine.open(authority, headers)
+        except Unavailable as error:
+            self.leave()
+            raise TunnelLost(str(error), untouched=True) from error
+        end = TunnelEnd(self, stream)
+        end.answer = self._loop.create_future()
+        self._ends[stream] = end
+        self._flush_soon()
+        try:
+            await end.answer
+        except TunnelRefused:
+            self.forget(stream)
+            raise
+        except asyncio.CancelledError:
+            end.reset()
+            raise
+        finally:
+            end.answer = None
+        return end
+
+    def _stream_ended(self) -> None:
+        super()._stream_ended()
+        if not self._ends:
+            self._idle(self)
+
+
+Requested = Callable[["ServerTunnel", hbone.TunnelRequested], None]
+
+
+class ServerTunnel(Tunnel):
+    """The end that is asked. Each request must be answered by ``accept`` or ``refuse``."""
+
+    def __init__(self, closed: Callable[[Tunnel], None], requested: Requested) -> None:
+        super().__init__(Role.SERVER, closed)
+        self._on_request = requested
+
+    def accept(self, stream: int, headers: Headers = ()) -> None:
+        """Say yes; the bytes that follow go to the end from ``end_of``."""
+        if stream in self._ends:
+            self._machine.accept(stream, headers)
+            self._flush_soon()
+
+    def refuse(self, stream: int, status: int) -> None:
+        """Say no."""
+        if stream in self._ends:
+            self._machine.refuse(stream, status)
+            self.forget(stream)
+            self._flush_soon()
+
+    def end_of(self, stream: int) -> TunnelEnd | None:
+        """The stream as an end; None if the peer has given up on it meanwhile."""
+        return self._ends.get(stream)
+
+    def _requested(self, request: hbone.TunnelRequested) -> None:
+        self._ends[request.stream] = TunnelEnd(self, request.stream)
+        self._on_request(self, request)

@@ -1,0 +1,207 @@
+"""Connections that come for pods: HBONE and plaintext, let in or not. Every choice is made in core."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from ambient.core import baggage, inbound
+from ambient.core.authorize import Connection
+from ambient.core.errors import PeerError, Unavailable
+from ambient.core.model.address import SocketAddress
+from ambient.core.observation import NOBODY, Observation, Party, Reporter, ResponseFlag, Security
+from ambient.net import sockets
+from ambient.net.relay import Relay, SocketEnd
+from ambient.net.tunnel import ServerTunnel, Tunnel
+
+if TYPE_CHECKING:
+    from ambient.aio.tasks import Tasks
+    from ambient.core.hbone import TunnelRequested
+    from ambient.core.model.identity import SpiffeId
+    from ambient.core.model.service import Service
+    from ambient.core.model.workload import Workload
+    from ambient.proxy.dial import Dialer
+    from ambient.proxy.live import Live
+    from ambient.proxy.world import LocalPod, World
+
+IN_FLIGHT: Final = 200
+"""Requests of one tunnel that may be undecided or being dialled at once; what is beyond is refused."""
+
+
+class Inbound:
+    """Carries out inbound decisions, for one worker."""
+
+    def __init__(self, world: World, dialer: Dialer, live: Live, tasks: Tasks) -> None:
+        self.world, self.dialer, self.live, self.tasks = world, dialer, live, tasks
+        self._tunnels: dict[str, set[Tunnel]] = {}
+
+    async def serve(self, pod: LocalPod, sock: socket.socket) -> None:
+        """Take a connection that was accepted on the HBONE listener, and the tunnels that come on it."""
+        try:
+            peer = SocketAddress.of(sock.getpeername())
+            local = SocketAddress.of(sock.getsockname())
+        except OSError:
+            sock.close()  # The peer has gone before we looked: there is nobody to tell.
+            return
+        workload = self.world.workload(pod)
+        contexts = None if workload is None else self.world.contexts_of(workload)
+        seen = _observation(workload, peer, local, None, NOBODY)
+        if contexts is None:
+            why = "identity error: no certificate for the pod yet"
+            self.live.failed(seen, ResponseFlag.IDENTITY_ERROR, "no_certificate", why)
+            sockets.reset(sock)
+            return
+        sockets.prepare(sock)
+
+        def tunnel_of(identity: SpiffeId) -> Tunnel:
+            session = _Session(self, pod, identity, peer, local)
+            tunnel = ServerTunnel(lambda tunnel: self._forget(pod, tunnel), session.requested)
+            self._tunnels.setdefault(pod.uid, set()).add(tunnel)
+            return tunnel
+
+        try:
+            await contexts.serve(sock, tunnel_of)
+        except (PeerError, Unavailable) as error:
+            self.live.failed(seen, ResponseFlag.TLS_FAILURE, error.reason, str(error))
+
+    async def plaintext(self, pod: LocalPod, sock: socket.socket) -> None:
+        """Take a connection that was captured on its way to the application."""
+        try:
+            client = SocketAddress.of(sock.getpeername())
+            destination = SocketAddress.of(sock.getsockname())
+        except OSError:
+            sock.close()  # The client has gone before we looked: there is nobody to tell.
+            return
+        snapshot, workload = self.world.snapshot, self.world.workload(pod)
+        source = snapshot.workload_at(client.ip)
+        seen = _observation(workload, client, destination, None, Party.of(source))
+        decision = inbound.admit_plaintext(snapshot, workload, client, destination)
+        match decision:
+            case inbound.Reject():
+                self.live.failed(seen, decision.flag, decision.why.value, decision.detail, decision.policy)
+                sockets.reset(sock)
+            case inbound.Admit(target, policy):
+                try:
+                    far = await SocketEnd.of(await self.dialer.application(pod, target, client))
+                except Unavailable as error:
+                    self.live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))
+                    sockets.reset(sock)
+                    return
+                except BaseException:
+                    sockets.reset(sock)
+                    raise
+                near = await SocketEnd.of(sock)
+                relay = Relay(near, far, lambda relay: self.live.ended(pod.uid, relay))
+                self.live.opened(pod.uid, seen, relay, Connection(None, client, target), policy)
+                relay.start()
+
+    def leave(self, uid: str | None = None) -> None:
+        """Take no more tunnels for a pod (None: for any); those that live may end."""
+        for of, tunnels in list(self._tunnels.items()):
+            if uid in {None, of}:
+                for tunnel in list(tunnels):
+                    tunnel.leave()
+
+    def _forget(self, pod: LocalPod, tunnel: Tunnel) -> None:
+        tunnels = self._tunnels[pod.uid]
+        tunnels.discard(tunnel)
+        if not tunnels:
+            del self._tunnels[pod.uid]
+
+
+class _Session:
+    """One HBONE connection from a peer that proved its identity."""
+
+    def __init__(
+        self, owner: Inbound, pod: LocalPod, identity: SpiffeId, peer: SocketAddress, local: SocketAddress
+    ) -> None:
+        self._owner, self._pod, self._identity, self._peer, self._local = owner, pod, identity, peer, local
+        self._in_flight = 0
+
+    def requested(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
+        """The peer asks for a tunnelled connection."""
+        if self._in_flight >= IN_FLIGHT:
+            tunnel.refuse(event.stream, 503)
+            return
+        self._in_flight += 1
+        work = self._answer(tunnel, event)
+        task = self._owner.tasks.start(work, f"inbound {self._pod.uid}")
+        task.add_done_callback(self._answered)
+
+    def _answered(self, _: object) -> None:
+        self._in_flight -= 1
+
+    async def _answer(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
+        pod, world, live = self._pod, self._owner.world, self._owner.live
+        headers = dict(event.headers)
+        request = inbound.TunnelRequest(
+            event.method,
+            event.authority,
+            self._peer,
+            self._identity,
+            self._local,
+            headers.get("forwarded", ""),
+        )
+        workload = world.workload(pod)
+        client = _true_client(request)
+        caller = self._caller(headers.get("baggage", ""))
+        decision = inbound.admit_tunnel(world.snapshot, workload, request)
+        match decision:
+            case inbound.Reject():
+                seen = _observation(workload, client, self._local, self._identity, caller)
+                tunnel.refuse(event.stream, decision.status)
+                live.failed(seen, decision.flag, decision.why.value, decision.detail, decision.policy)
+            case inbound.Admit(target, policy, service):
+                seen = _observation(workload, client, target, self._identity, caller, service, self._local)
+                try:
+                    far = await SocketEnd.of(await self._owner.dialer.application(pod, target, client))
+                except Unavailable as error:
+                    tunnel.refuse(event.stream, 503)
+                    live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))
+                    return
+                near = tunnel.end_of(event.stream)
+                if near is None:
+                    far.reset()
+                    why = "the client gave up before it was connected"
+                    live.failed(seen, ResponseFlag.CONNECT, "client_gone", why)
+                    return
+                tunnel.accept(event.stream)
+                relay = Relay(near, far, lambda relay: live.ended(pod.uid, relay))
+                live.opened(pod.uid, seen, relay, Connection(self._identity, self._peer, target), policy)
+                relay.start()
+
+    def _caller(self, claims: str) -> Party:
+        source = self._owner.world.snapshot.workload_at(self._peer.ip)
+        # An address may have changed hands since: only a workload of the proven identity is the caller.
+        if source is not None and source.identity == self._identity:
+            return Party.of(source, self._identity)
+        return Party.claiming(baggage.parse_baggage(claims), self._identity)
+
+
+def _true_client(request: inbound.TunnelRequest) -> SocketAddress:
+    """The application's own address and port: its node says which port, if it speaks of the TCP peer itself."""
+    forwarded = baggage.parse_forwarded(request.forwarded)
+    if forwarded is not None and forwarded.source is not None and forwarded.source.ip == request.source.ip:
+        return forwarded.source
+    return request.source
+
+
+def _observation(
+    workload: Workload | None,
+    source: SocketAddress,
+    destination: SocketAddress,
+    identity: SpiffeId | None,
+    caller: Party,
+    service: Service | None = None,
+    hbone: SocketAddress | None = None,
+) -> Observation:
+    return Observation(
+        reporter=Reporter.DESTINATION,
+        source=caller,
+        destination=Party.of(workload, None if workload is None else workload.identity),
+        source_address=source,
+        destination_address=destination,
+        hbone_address=hbone,
+        service=service,
+        security=Security.UNKNOWN if identity is None else Security.MUTUAL_TLS,
+    )

@@ -1,0 +1,126 @@
+"""The connections that a worker carries: who they are, what they moved, and how they ended.
+
+Each connection is recorded exactly once at its end, or once if it never began; nothing is carried unrecorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ambient.core.observation import ResponseFlag
+
+if TYPE_CHECKING:
+    from ambient.core.authorize import Connection
+    from ambient.core.observation import Observation
+    from ambient.net.relay import Relay
+    from ambient.telemetry.access import AccessLog
+    from ambient.telemetry.metrics import Counts, Traffic
+
+POLICY_CHANGE: Final = "connection closed due to policy change"
+
+
+@dataclass(slots=True, eq=False)
+class Carried:
+    """One connection that lives."""
+
+    uid: str
+    """The pod it belongs to here."""
+    observation: Observation
+    inbound: Connection | None
+    """What a new snapshot is asked about; None for outbound ones."""
+    relay: Relay
+    began: float
+    counts: Counts
+    policy: str | None
+    """What let it in."""
+    sent: int = 0
+    received: int = 0
+    """Bytes that the counters have heard of already."""
+    flag: ResponseFlag = ResponseFlag.NONE
+
+    def account(self) -> None:
+        """Tell the counters of the bytes since last time. They speak from the server's side."""
+        self.counts.received += self.relay.sent - self.sent
+        self.counts.sent += self.relay.received - self.received
+        self.sent, self.received = self.relay.sent, self.relay.received
+
+
+class Live:
+    """All connections of one worker."""
+
+    def __init__(self, traffic: Traffic, access: AccessLog, changed: Callable[[str, int], None]) -> None:
+        self._traffic = traffic
+        self._access = access
+        self._changed = changed
+        self._of: dict[str, dict[Relay, Carried]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(carried) for carried in self._of.values())
+
+    def counts(self) -> dict[str, int]:
+        """Live connections by pod."""
+        return {uid: len(carried) for uid, carried in self._of.items()}
+
+    def of(self, uid: str) -> tuple[Carried, ...]:
+        """Those of one pod."""
+        return tuple(self._of.get(uid, {}).values())
+
+    def inbound(self) -> Iterator[Carried]:
+        """Those that a policy of this node let in."""
+        for carried in list(self._of.values()):
+            yield from (one for one in list(carried.values()) if one.inbound is not None)
+
+    def failed(
+        self, observation: Observation, flag: ResponseFlag, reason: str, error: str, policy: str | None = None
+    ) -> None:
+        """A connection was not carried; ``reason`` is the label, ``error`` the sentence, ``policy`` denied it."""
+        self._traffic.counts(observation.labels(flag)).failed += 1
+        self._traffic.refused(observation.reporter.value, reason)
+        self._access.failed(observation, 0.0, error, flag, policy)
+
+    def opened(
+        self, uid: str, observation: Observation, relay: Relay, inbound: Connection | None, policy: str | None
+    ) -> Carried:
+        """A connection begins to be carried."""
+        counts = self._traffic.counts(observation.labels())
+        counts.opened += 1
+        carried = Carried(uid, observation, inbound, relay, time.monotonic(), counts, policy)
+        pod = self._of.setdefault(uid, {})
+        pod[relay] = carried
+        if len(pod) == 1:
+            self._changed(uid, 1)
+        self._access.opened(observation, policy)
+        return carried
+
+    def ended(self, uid: str, relay: Relay) -> None:
+        """A connection is over."""
+        pod = self._of[uid]
+        carried = pod.pop(relay)
+        if not pod:
+            del self._of[uid]
+            self._changed(uid, 0)
+        carried.account()
+        carried.counts.closed += 1
+        self._access.complete(
+            carried.observation,
+            relay.received,
+            relay.sent,
+            time.monotonic() - carried.began,
+            relay.error,
+            carried.flag,
+            carried.policy,
+        )
+
+    def cut(self, carried: Carried, flag: ResponseFlag, why: str) -> None:
+        """End one now, for a reason."""
+        carried.flag = flag
+        carried.relay.cut(why)
+
+    def account(self) -> None:
+        """Bring the counters up to the byte, before they are read."""
+        for pod in self._of.values():
+            for carried in pod.values():
+                carried.account()

@@ -1,0 +1,157 @@
+"""What the proxy's parent and its workers say to each other: typed packets, with descriptors beside them.
+
+Both ends are the same program of the same version on one machine, so a packet is JSON, plus raw bytes after it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from ambient.core.errors import PeerError
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Worker → parent, first: who I am."""
+
+    index: int
+    pid: int
+    retired: bool
+    """It served an earlier parent: it carries what it has to its end, and accepts nothing."""
+    pods: dict[str, int] = field(default_factory=dict)
+    """Live connections by pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Parent → worker, first. Descriptors: the maps original_destinations and clients."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodAdded:
+    """Parent → worker. Descriptors: netns, and the listeners outbound, plaintext, hbone."""
+
+    uid: str
+    netns_cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodRemoved:
+    """Parent → worker: accept nothing more for it; ``now``: cut what it has."""
+
+    uid: str
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsChanged:
+    """Parent → worker. Descriptor: a sealed memfd with credentials."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsForgotten:
+    """Parent → worker."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeshChanged:
+    """Parent → worker; the payload is an encoded update. Applied when one with ``more`` unset has come."""
+
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Parent → worker: cut the connections of a pod."""
+
+    uid: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Parent → worker: your counters, please."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """Worker → parent; the payload is a traffic table."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """Worker → parent: what you sent before this is in force."""
+
+    pods: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodConnections:
+    """Worker → parent: how many connections of a pod live here; sent when it reaches zero or leaves it."""
+
+    uid: str
+    count: int
+
+
+Message: TypeAlias = (
+    Hello
+    | Welcome
+    | PodAdded
+    | PodRemoved
+    | CredentialsChanged
+    | CredentialsForgotten
+    | MeshChanged
+    | Cut
+    | Scrape
+    | Scraped
+    | Synced
+    | PodConnections
+)
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        Hello,
+        Welcome,
+        PodAdded,
+        PodRemoved,
+        CredentialsChanged,
+        CredentialsForgotten,
+        MeshChanged,
+        Cut,
+        Scrape,
+        Scraped,
+        Synced,
+        PodConnections,
+    )
+}
+
+
+def pack(message: Message, payload: bytes = b"") -> bytes:
+    """One packet."""
+    head = json.dumps([type(message).__name__, asdict(message)], separators=(",", ":")).encode()
+    return b"%d\n%b%b" % (len(head), head, payload)
+
+
+def unpack(packet: bytes) -> tuple[Message, bytes]:
+    """The message and its payload. Raises PeerError for what ``pack`` did not make."""
+    length, separator, rest = packet.partition(b"\n")
+    try:
+        name, fields = json.loads(rest[: int(length)])
+        message: Message = _KINDS[name](**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise PeerError(f"not a packet of this version of the proxy: {error}") from error
+    if not separator:
+        raise PeerError("not a packet of this version of the proxy")
+    return message, rest[int(length) :]

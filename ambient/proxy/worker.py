@@ -1,0 +1,285 @@
+"""A worker of the proxy: one process, one event loop, all the bytes of its share of connections.
+
+It learns everything from the proxy's parent over one packet socket. When the parent dies, the worker retires: it
+accepts nothing more, carries what it has to the end, and follows the next parent so that policies still reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import uvloop
+
+from ambient.aio.packets import PacketSocket
+from ambient.aio.tasks import Tasks
+from ambient.core import delta
+from ambient.core.pki.bundle import Credentials
+from ambient.core.redirection import Role
+from ambient.kernel import process
+from ambient.kernel.handover import Clients, OriginalDestinations
+from ambient.net.pool import Pool
+from ambient.net.tls import Contexts
+from ambient.proxy import late, messages
+from ambient.proxy.dial import Dialer
+from ambient.proxy.inbound import Inbound
+from ambient.proxy.live import Live
+from ambient.proxy.outbound import Outbound
+from ambient.proxy.world import LocalPod, World
+from ambient.rpc import wire
+from ambient.telemetry import log
+from ambient.telemetry.access import AccessLog
+from ambient.telemetry.metrics import Traffic
+
+_BURST: Final = 16
+"""Connections that one wake-up may accept: the rest is left for another worker, or the next turn."""
+_RECONNECT_SECONDS: Final = 0.2
+_OUT_OF_FILES_SECONDS: Final = 0.1
+_ROLES: Final = (Role.OUTBOUND, Role.PLAINTEXT, Role.HBONE)
+
+
+class Worker:
+    """Joins the parts of one worker; the sole writer of its ``World``."""
+
+    def __init__(self, index: int, channel: str, access: AccessLog) -> None:
+        self._index, self._channel = index, channel
+        self._tasks = Tasks(_crashed)
+        self._world = World()
+        self._traffic = Traffic()
+        self._live = Live(self._traffic, access, self._count_changed)
+        self._listeners: dict[str, list[socket.socket]] = {}
+        self._parent: PacketSocket | None = None
+        self._retired = False
+        self._update: list[bytes] = []
+        self._outbox: asyncio.Queue[tuple[messages.Message, bytes]] = asyncio.Queue()
+        self._outbound: Outbound | None = None
+        self._inbound: Inbound | None = None
+        self._pool: Pool | None = None
+        self._done = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until retired and idle."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._retire)
+        # Ctrl-C reaches the whole group: the parent decides what it means.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        following = self._tasks.start(self._follow(), "follow")
+        await self._done.wait()
+        following.cancel()
+        await self._tasks.stop()
+
+    # --- the parent
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                parent = await PacketSocket.connect(self._channel)
+            except OSError:
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                continue
+            hello = messages.Hello(self._index, os.getpid(), self._retired, self._live.counts())
+            self._parent = parent
+            sender = asyncio.create_task(self._send(parent))
+            try:
+                await parent.send(messages.pack(hello))
+                while (packet := await parent.receive())[0]:
+                    await self._heard(*packet)
+            except OSError as error:
+                log.warning("worker lost its parent", worker=self._index, why=str(error))
+            finally:
+                self._parent = None
+                sender.cancel()
+                parent.close()
+            self._retire()
+
+    async def _send(self, parent: PacketSocket) -> None:
+        while True:
+            message, payload = await self._outbox.get()
+            try:
+                await parent.send(messages.pack(message, payload))
+            except OSError:
+                return  # The reader of the same socket sees its end, and retires.
+
+    def _say(self, message: messages.Message, payload: bytes = b"") -> None:
+        if self._parent is not None:
+            self._outbox.put_nowait((message, payload))
+
+    async def _heard(self, packet: bytes, descriptors: list[int]) -> None:
+        message, payload = messages.unpack(packet)
+        match message:
+            case messages.Welcome():
+                self._welcomed(*descriptors)
+            case messages.PodAdded(uid, cookie):
+                self._pod_added(uid, cookie, descriptors)
+            case messages.PodRemoved(uid, now):
+                self._pod_removed(uid, now=now)
+            case messages.CredentialsChanged(identity):
+                self._credentials_changed(identity, descriptors[0])
+            case messages.CredentialsForgotten(identity):
+                self._world.contexts = {
+                    key: contexts for key, contexts in self._world.contexts.items() if key != identity
+                }
+            case messages.MeshChanged(more):
+                self._update.append(payload)
+                if not more:
+                    self._mesh_changed()
+            case messages.Cut(uid, why):
+                for carried in self._live.of(uid):
+                    self._live.cut(carried, carried.flag, why)
+            case messages.Scrape(number):
+                self._live.account()
+                self._say(messages.Scraped(number), self._traffic.report())
+            case _:
+                raise TypeError(f"a worker does not take {message}")
+        if not isinstance(message, messages.Scrape):
+            self._say(messages.Synced(len(self._world.pods)))
+
+    def _welcomed(self, originals: int, clients: int) -> None:
+        dialer = Dialer(self._world, Clients(clients))
+        self._pool = Pool(dialer.tunnel)
+        self._outbound = Outbound(
+            self._world, OriginalDestinations(originals), dialer, self._pool, self._live
+        )
+        self._inbound = Inbound(self._world, dialer, self._live, self._tasks)
+
+    def _pod_added(self, uid: str, cookie: int, descriptors: list[int]) -> None:
+        netns_fd, *listener_fds = descriptors
+        listeners = [socket.socket(fileno=fd) for fd in listener_fds]
+        if self._retired:
+            for listener in listeners:
+                listener.close()
+        self._stop_listening(uid)
+        before = self._world.pods.get(uid)
+        self._world.pods = {**self._world.pods, uid: LocalPod(uid, cookie, netns_fd)}
+        if before is not None:
+            before.close()
+        if not self._retired:
+            self._listeners[uid] = listeners
+            for role, listener in zip(_ROLES, listeners, strict=True):
+                listener.setblocking(False)
+                self._listen(uid, role, listener)
+
+    def _pod_removed(self, uid: str, *, now: bool) -> None:
+        self._stop_listening(uid)
+        if self._inbound is not None:
+            self._inbound.leave(uid)
+        if self._pool is not None:
+            self._pool.leave(lambda key: key.source_uid == uid)
+        if now:
+            for carried in self._live.of(uid):
+                self._live.cut(carried, carried.flag, "the workload left the mesh")
+        pod = self._world.pods.get(uid)
+        if pod is not None:
+            self._world.pods = {key: other for key, other in self._world.pods.items() if key != uid}
+            pod.close()
+
+    def _credentials_changed(self, identity: str, descriptor: int) -> None:
+        try:
+            credentials = Credentials.from_bytes(process.unseal(descriptor))
+        finally:
+            os.close(descriptor)
+        self._world.contexts = {**self._world.contexts, identity: Contexts(credentials)}
+        # Live tunnels finish with the certificate that they began with; new ones prove the new one.
+        if self._pool is not None:
+            self._pool.leave(lambda key: key.source_identity == identity)
+
+    def _mesh_changed(self) -> None:
+        before = self._world.snapshot
+        after = before
+        for encoded in self._update:
+            change, _ = wire.decode(wire.parse(encoded))
+            after = delta.apply(after, change)
+        self._update = []
+        self._world.snapshot = after
+        cut = late.cut_forbidden(before, after, self._live)
+        if cut:
+            log.info("connections cut by a change of policy", worker=self._index, connections=cut)
+
+    def _count_changed(self, uid: str, count: int) -> None:
+        self._say(messages.PodConnections(uid, count))
+        if self._retired and len(self._live) == 0:
+            asyncio.get_running_loop().call_soon(self._end_if_idle)
+
+    # --- accepting
+
+    def _listen(self, uid: str, role: Role, listener: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(listener, self._accept, uid, role, listener)
+
+    def _stop_listening(self, uid: str) -> None:
+        for listener in self._listeners.pop(uid, []):
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _accept(self, uid: str, role: Role, listener: socket.socket) -> None:
+        pod = self._world.pods[uid]
+        for _ in range(_BURST):
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    raise
+                self._pause(uid, role, listener, str(error))
+                return
+            self._tasks.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
+
+    def _carry(self, role: Role, pod: LocalPod, accepted: socket.socket) -> Coroutine[Any, Any, None]:
+        assert self._outbound is not None  # noqa: S101
+        assert self._inbound is not None  # noqa: S101
+        match role:
+            case Role.OUTBOUND:
+                return self._outbound.carry(pod, accepted)
+            case Role.PLAINTEXT:
+                return self._inbound.plaintext(pod, accepted)
+            case Role.HBONE:
+                return self._inbound.serve(pod, accepted)
+
+    def _pause(self, uid: str, role: Role, listener: socket.socket, why: str) -> None:
+        log.error("worker cannot accept", worker=self._index, pod=uid, why=why)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+
+        def resume() -> None:
+            if listener in self._listeners.get(uid, []):
+                self._listen(uid, role, listener)
+
+        loop.call_later(_OUT_OF_FILES_SECONDS, resume)
+
+    # --- the end
+
+    def _retire(self) -> None:
+        if not self._retired:
+            self._retired = True
+            log.info("worker retires", worker=self._index, connections=len(self._live))
+            for uid in list(self._listeners):
+                self._stop_listening(uid)
+            if self._inbound is not None:
+                self._inbound.leave()
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._retired and len(self._live) == 0:
+            self._done.set()
+
+
+def _crashed(name: str, error: BaseException) -> None:
+    log.error("task crashed", task=name, error=repr(error))
+
+
+def main(index: int, channel: str, access: AccessLog) -> None:
+    """Run one worker in this process."""
+    process.forbid_core_dumps()
+
+    async def serve() -> None:
+        await Worker(index, channel, access).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    sys.stdout.flush()
