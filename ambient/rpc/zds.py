@@ -65,6 +65,8 @@ class WorkloadInfo:
     labels: Map[str, str] = Map()  # noqa: RUF009
     addresses: tuple[IpAddress, ...] = ()
     netns_cookie: int = 0
+    capture: Capture = Capture.OFF
+    """How far the kernel captures its traffic now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -673,6 +675,7 @@ def _encoded(message: Message) -> pb.ZdsHello | pb.WorkloadRequest | pb.Workload
                 labels=dict(info.labels),
                 addresses=[ip.packed for ip in info.addresses],
                 netns_cookie=info.netns_cookie,
+                capture=_MODES[info.capture],
             )
             return pb.WorkloadRequest(add=pb.AddWorkload(uid=uid, workload_info=encoded))
         case KeepWorkload(uid):

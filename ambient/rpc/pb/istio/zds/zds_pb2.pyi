@@ -25,7 +25,7 @@ class ZdsHello(_message.Message):
     def __init__(self, version: _Optional[_Union[Version, str]] = ..., extensions: _Optional[_Iterable[str]] = ..., returning: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkloadInfo(_message.Message):
-    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie")
+    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie", "capture")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,13 +39,15 @@ class WorkloadInfo(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NETNS_COOKIE_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     namespace: str
     service_account: str
     labels: _containers.ScalarMap[str, str]
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     netns_cookie: int
-    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ...) -> None: ...
+    capture: SetCapture.Mode
+    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ..., capture: _Optional[_Union[SetCapture.Mode, str]] = ...) -> None: ...
 
 class AddWorkload(_message.Message):
     __slots__ = ("uid", "workload_info")
