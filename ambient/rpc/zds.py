@@ -726,10 +726,19 @@ def _added(added: pb.AddWorkload) -> AddWorkload:
         addresses = tuple(_ip(packed) for packed in info.addresses)
     except ValueError as error:
         raise UnusableOrder(f"AddWorkload {uid!r}: {error}") from error
-    labels = Map(dict(info.labels))
+    if info.capture not in _CAPTURES:
+        raise UnusableOrder(f"AddWorkload {uid!r}: capture mode {info.capture}; there are 0, 1 and 2")
     return AddWorkload(
         uid,
-        WorkloadInfo(info.name, info.namespace, info.service_account, labels, addresses, info.netns_cookie),
+        WorkloadInfo(
+            info.name,
+            info.namespace,
+            info.service_account,
+            Map(dict(info.labels)),
+            addresses,
+            info.netns_cookie,
+            _CAPTURES[info.capture],
+        ),
     )
 
 

@@ -34,6 +34,7 @@ INFO = zds.WorkloadInfo(
 REQUESTS = (
     zds.AddWorkload(UID, INFO),
     zds.AddWorkload(UID, zds.WorkloadInfo("cart", "shop", "cart")),
+    *(zds.AddWorkload(UID, zds.WorkloadInfo("cart", "shop", "cart", capture=capture)) for capture in Capture),
     zds.KeepWorkload(UID),
     zds.DelWorkload(UID),
     zds.DelWorkload(UID, now=True),
