@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ambient/control/v1/control.proto\x12\x12\x61mbient.control.v1\"7\n\x12\x43reateTokenRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x02 \x01(\r\"$\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"\xc3\x01\n\x0eStatusResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nnamespaces\x18\x03 \x01(\r\x12\x10\n\x08services\x18\x04 \x01(\r\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x16\n\x0e\x61uthorizations\x18\x06 \x01(\r\x12\x17\n\x0f\x63onnected_nodes\x18\x07 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t2\xba\x01\n\x07\x43ontrol\x12^\n\x0b\x43reateToken\x12&.ambient.control.v1.CreateTokenRequest\x1a\'.ambient.control.v1.CreateTokenResponse\x12O\n\x06Status\x12!.ambient.control.v1.StatusRequest\x1a\".ambient.control.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ambient/control/v1/control.proto\x12\x12\x61mbient.control.v1\"7\n\x12\x43reateTokenRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x02 \x01(\r\"$\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"\xc3\x01\n\x0eStatusResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nnamespaces\x18\x03 \x01(\r\x12\x10\n\x08services\x18\x04 \x01(\r\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x16\n\x0e\x61uthorizations\x18\x06 \x01(\r\x12\x17\n\x0f\x63onnected_nodes\x18\x07 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t\"!\n\x11\x46orgetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\'\n\x12\x46orgetNodeResponse\x12\x11\n\tworkloads\x18\x01 \x01(\r2\x97\x02\n\x07\x43ontrol\x12^\n\x0b\x43reateToken\x12&.ambient.control.v1.CreateTokenRequest\x1a\'.ambient.control.v1.CreateTokenResponse\x12O\n\x06Status\x12!.ambient.control.v1.StatusRequest\x1a\".ambient.control.v1.StatusResponse\x12[\n\nForgetNode\x12%.ambient.control.v1.ForgetNodeRequest\x1a&.ambient.control.v1.ForgetNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_end=166
   _globals['_STATUSRESPONSE']._serialized_start=169
   _globals['_STATUSRESPONSE']._serialized_end=364
-  _globals['_CONTROL']._serialized_start=367
-  _globals['_CONTROL']._serialized_end=553
+  _globals['_FORGETNODEREQUEST']._serialized_start=366
+  _globals['_FORGETNODEREQUEST']._serialized_end=399
+  _globals['_FORGETNODERESPONSE']._serialized_start=401
+  _globals['_FORGETNODERESPONSE']._serialized_end=440
+  _globals['_CONTROL']._serialized_start=443
+  _globals['_CONTROL']._serialized_end=722
 # @@protoc_insertion_point(module_scope)

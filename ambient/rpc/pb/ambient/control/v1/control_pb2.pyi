@@ -45,3 +45,15 @@ class StatusResponse(_message.Message):
     errors: _containers.RepeatedScalarFieldContainer[str]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, trust_domain: _Optional[str] = ..., version: _Optional[int] = ..., namespaces: _Optional[int] = ..., services: _Optional[int] = ..., workloads: _Optional[int] = ..., authorizations: _Optional[int] = ..., connected_nodes: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ForgetNodeRequest(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    def __init__(self, node: _Optional[str] = ...) -> None: ...
+
+class ForgetNodeResponse(_message.Message):
+    __slots__ = ("workloads",)
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    workloads: int
+    def __init__(self, workloads: _Optional[int] = ...) -> None: ...

@@ -44,6 +44,11 @@ class ControlStub:
                 request_serializer=ambient_dot_control_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=ambient_dot_control_dot_v1_dot_control__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.ForgetNode = channel.unary_unary(
+                '/ambient.control.v1.Control/ForgetNode',
+                request_serializer=ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeRequest.SerializeToString,
+                response_deserializer=ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -63,6 +68,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetNode(self, request, context):
+        """Take the workloads of a node that is gone for good out of the mesh. Refused while it is connected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=ambient_dot_control_dot_v1_dot_control__pb2.StatusRequest.FromString,
                     response_serializer=ambient_dot_control_dot_v1_dot_control__pb2.StatusResponse.SerializeToString,
+            ),
+            'ForgetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetNode,
+                    request_deserializer=ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeRequest.FromString,
+                    response_serializer=ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class Control:
             '/ambient.control.v1.Control/Status',
             ambient_dot_control_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
             ambient_dot_control_dot_v1_dot_control__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ambient.control.v1.Control/ForgetNode',
+            ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeRequest.SerializeToString,
+            ambient_dot_control_dot_v1_dot_control__pb2.ForgetNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,
