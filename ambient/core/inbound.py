@@ -125,13 +125,12 @@ def recheck(snapshot: Snapshot, workload: Workload, connection: Connection) -> R
     """
     identity = connection.source_identity
     if identity is not None and identity.trust_domain != workload.trust_domain:
-        why = _foreign(identity, workload)
-        return _reject(Rejection.TRUST_DOMAIN, f"connection closed due to policy change: {why}")
+        return _reject(Rejection.TRUST_DOMAIN, _foreign(identity, workload))
     match authorize(snapshot, workload, connection):
         case Allowed():
             return None
         case Denied(policy, why):
-            return _reject(Rejection.DENIED, f"connection closed due to policy change: {why}", policy)
+            return _reject(Rejection.DENIED, why, policy)
 
 
 def _admit(

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TypeAlias
 
 Value: TypeAlias = object
@@ -29,15 +29,33 @@ class Format(Enum):
     JSON = "json"
 
 
-def render(style: Format, at: datetime, level: str, event: str, fields: Mapping[str, Value]) -> bytes:
+class Level(IntEnum):
+    """DEBUG: each connection. INFO: the world changed. WARNING: look tomorrow. ERROR: wake someone."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+    @classmethod
+    def of(cls, name: str) -> Level:
+        """The level called ``name`` in any case. Raises ValueError naming the choices."""
+        try:
+            return cls[name.upper()]
+        except KeyError:
+            choices = ", ".join(level.name.lower() for level in cls)
+            raise ValueError(f"{name!r} is not a log level; choose one of {choices}") from None
+
+
+def render(style: Format, at: datetime, level: Level, event: str, fields: Mapping[str, Value]) -> bytes:
     """A line with its end. Text: time, level, event, then ``key=value`` with values quoted as JSON where needed."""
     match style:
         case Format.TEXT:
-            words = [timestamp(at), level, _word(event)]
+            words = [timestamp(at), level.name, _word(event)]
             words += [f"{_word(key)}={_word(value)}" for key, value in fields.items()]
             return (" ".join(words) + "\n").encode("ascii")
         case Format.JSON:
-            record: dict[str, Value] = {"time": timestamp(at), "level": level, "message": event}
+            record: dict[str, Value] = {"time": timestamp(at), "level": level.name.lower(), "message": event}
             record.update((key, _plain(value)) for key, value in fields.items())
             return (_escape_delete(_encode(record)) + "\n").encode("ascii")
 

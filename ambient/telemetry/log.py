@@ -5,45 +5,29 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from enum import IntEnum
 
-from ambient.telemetry.line import Format, Value, render
+from ambient.telemetry.line import Format, Level, Value, render
+from ambient.telemetry.sink import Sink
 
 STDERR = 2
-
-
-class Level(IntEnum):
-    """DEBUG: each connection. INFO: the world changed. WARNING: look tomorrow. ERROR: wake someone."""
-
-    DEBUG = 10
-    INFO = 20
-    WARNING = 30
-    ERROR = 40
-
-    @classmethod
-    def of(cls, name: str) -> Level:
-        """The level called ``name`` in any case. Raises ValueError naming the choices."""
-        try:
-            return cls[name.upper()]
-        except KeyError:
-            choices = ", ".join(level.name.lower() for level in cls)
-            raise ValueError(f"{name!r} is not a log level; choose one of {choices}") from None
 
 
 class Log:
     """Where lines go, and from which level on."""
 
     def __init__(self, fd: int = STDERR, style: Format = Format.TEXT, level: Level = Level.INFO) -> None:
-        self._fd, self._style, self._level = fd, style, level
-        self.lost = 0
-        """Lines that could not be written: nobody reads the other end, or its disk is full."""
+        self._sink, self._style, self._level = Sink(fd), style, level
 
     def configure(self, style: Format | None = None, level: Level | None = None) -> None:
         """Change how or from which level on; None leaves it."""
         self._style = style or self._style
         self._level = level or self._level
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written."""
+        return self._sink.lost
 
     @property
     def level(self) -> Level:
@@ -74,10 +58,7 @@ class Log:
         self._write(Level.ERROR, event, fields)
 
     def _write(self, level: Level, event: str, fields: dict[str, Value]) -> None:
-        try:
-            os.write(self._fd, render(self._style, datetime.now(UTC), level.name, event, fields))
-        except OSError:
-            self.lost += 1  # A log that cannot be written must not stop traffic.
+        self._sink.write(render(self._style, datetime.now(UTC), level, event, fields))
 
 
 root = Log()

@@ -1,0 +1,190 @@
+"""Metrics as Prometheus reads them: names and labels of Istio's standard TCP metrics, and ``ambient_*`` of our own.
+
+A program gives ``Exposition`` its sources; each is asked anew for every scrape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from ambient.core.observation import LABELS
+from ambient.telemetry.admin import Request, Response
+from ambient.telemetry.metrics import open_sockets
+
+if TYPE_CHECKING:
+    from ambient.telemetry.dump import Certificate
+    from ambient.telemetry.metrics import Totals
+
+Source: TypeAlias = Callable[[], Iterable[Metric]]
+
+_GZIP_FROM = 1024
+"""Bytes from which compression is worth its time."""
+
+
+class Exposition:
+    """A program's metrics page."""
+
+    def __init__(self, *sources: Source) -> None:
+        self._sources = sources
+
+    async def page(self, request: Request) -> Response:
+        """Answer a scrape. Sources are read here, the text is made in a thread: with many rows it takes a while."""
+        metrics = [metric for source in self._sources for metric in source()]
+        headers = request.headers
+        return await asyncio.to_thread(
+            render, metrics, headers.get("accept", ""), headers.get("accept-encoding", "")
+        )
+
+
+def render(metrics: Sequence[Metric], accept: str, accept_encoding: str) -> Response:
+    """The page in the form that the scraper asked for: OpenMetrics or plain text, with gzip if it reads that."""
+    collected = _Collected(metrics)
+    if _accepts(accept, "application/openmetrics-text"):
+        content_type, body = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call]
+    else:
+        content_type, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(collected)
+    headers = {"Vary": "Accept, Accept-Encoding"}
+    if len(body) >= _GZIP_FROM and _accepts(accept_encoding, "gzip"):
+        body = gzip.compress(body, compresslevel=3, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return Response(200, content_type, body, headers)
+
+
+def traffic(totals: Totals) -> Source:
+    """Connections and bytes, and why connections were turned away."""
+
+    def collect() -> Iterable[Metric]:
+        table = totals.table()
+        families = [CounterMetricFamily(name, text, labels=LABELS) for name, text in _TRAFFIC]
+        for labels, row in table.items():
+            for family, value in zip(families, row, strict=True):
+                family.add_metric(labels, value)
+        yield from families
+        sockets = GaugeMetricFamily(
+            "istio_tcp_sockets_open", "Proxied connections that are open.", labels=["reporter"]
+        )
+        for reporter, count in sorted(open_sockets(table).items()):
+            sockets.add_metric([reporter], count)
+        yield sockets
+        refused = CounterMetricFamily(
+            "ambient_connections_refused",
+            "Connections that a decision turned away, by reason.",
+            labels=["reporter", "reason"],
+        )
+        for reason, count in sorted(totals.refused().items()):
+            refused.add_metric(reason, count)
+        yield refused
+        yield CounterMetricFamily(
+            "ambient_connections_lost", "Connections that were open in workers that died.", value=totals.lost
+        )
+
+    return collect
+
+
+def build(component: str, version: str) -> Source:
+    """Which program this is."""
+
+    def collect() -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "istio_build", "Version of the running component.", labels=["component", "tag"]
+        )
+        family.add_metric([component, version], 1)
+        yield family
+
+    return collect
+
+
+def kernel(reasons: Callable[[], Mapping[str, int]]) -> Source:
+    """What the kernel's programs did, by reason."""
+
+    def collect() -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "ambient_kernel_decisions", "Decisions of the kernel's programs, by reason.", labels=["reason"]
+        )
+        for reason, count in sorted(reasons().items()):
+            family.add_metric([reason], count)
+        yield family
+
+    return collect
+
+
+def certificates(states: Callable[[], Iterable[Certificate]]) -> Source:
+    """How many certificates there are in each state, and when each one ends."""
+
+    def collect() -> Iterable[Metric]:
+        state = GaugeMetricFamily(
+            "ambient_certificate_state",
+            "1 for the state that a certificate is in.",
+            labels=["identity", "state"],
+        )
+        ends = GaugeMetricFamily(
+            "ambient_certificate_not_after_timestamp_seconds",
+            "When a certificate ends, in seconds since 1970.",
+            labels=["identity"],
+        )
+        for certificate in states():
+            state.add_metric([certificate.identity, certificate.state], 1)
+            if certificate.not_after is not None:
+                ends.add_metric([certificate.identity], certificate.not_after.timestamp())
+        yield state
+        yield ends
+
+    return collect
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One value of a program that needs no labels."""
+
+    name: str
+    """Without ``_total``."""
+    text: str
+    value: Callable[[], float]
+    is_counter: bool = False
+
+
+def numbers(*values: Number) -> Source:
+    """Single values: worker deaths, whether the control plane is connected, and the like."""
+
+    def collect() -> Iterable[Metric]:
+        for number in values:
+            family = CounterMetricFamily if number.is_counter else GaugeMetricFamily
+            yield family(number.name, number.text, value=number.value())
+
+    return collect
+
+
+_TRAFFIC = (
+    ("istio_tcp_connections_opened", "Connections opened."),
+    ("istio_tcp_connections_closed", "Connections closed."),
+    ("istio_tcp_connections_failed", "Connections that were never carried."),
+    ("istio_tcp_sent_bytes", "Bytes sent by the server."),
+    ("istio_tcp_received_bytes", "Bytes received by the server."),
+)
+"""In the order of ``metrics.Row``."""
+
+
+class _Collected(Collector):
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _accepts(header: str, wanted: str) -> bool:
+    """Whether a list of what a client accepts names ``wanted`` and does not rule it out."""
+    for choice in header.split(","):
+        name, _, parameters = choice.partition(";")
+        if name.strip().lower() == wanted:
+            return parameters.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
