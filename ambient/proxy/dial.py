@@ -12,7 +12,6 @@ from ambient.kernel import netns
 from ambient.net import sockets
 
 if TYPE_CHECKING:
-    from ambient.kernel.handover import Clients
     from ambient.net.pool import PoolKey
     from ambient.net.tunnel import ClientTunnel
     from ambient.proxy.world import LocalPod, World
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
 class Dialer:
     """Connects, for one worker."""
 
-    def __init__(self, world: World, clients: Clients) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._clients = clients
 
     async def outside(self, pod: LocalPod, to: SocketAddress) -> socket.socket:
         """Plain TCP from a pod to anywhere. Raises Unavailable."""
@@ -33,19 +31,22 @@ class Dialer:
 
     async def application(self, pod: LocalPod, to: SocketAddress, client: SocketAddress) -> socket.socket:
         """To the application of a pod, which will see ``client`` as its peer. Raises Unavailable."""
+        clients = self._world.clients
+        if clients is None:
+            raise Unavailable("the node daemon has not spoken yet")
         sock = _socket_for(pod, to)
         try:
             # From the pod's own address: that is what tells the kernel's capture to let it through.
             sock.bind((str(to.ip), 0))
             proxy = SocketAddress.of(sock.getsockname())
-            self._clients.announce(pod.netns_cookie, proxy, to, client)
+            clients.announce(pod.netns_cookie, proxy, to, client)
         except OSError as error:
             sock.close()
             raise Unavailable(f"cannot connect to {to}: {error.strerror or error}") from error
         try:
             await sockets.connect(sock, to)
         except BaseException:
-            self._clients.withdraw(pod.netns_cookie, proxy, to)
+            clients.withdraw(pod.netns_cookie, proxy, to)
             raise
         return sock
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ambient.core.model.address import IpAddress
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
-    from ambient.kernel.handover import OriginalDestinations
     from ambient.net.pool import Pool
     from ambient.proxy.dial import Dialer
     from ambient.proxy.live import Live
@@ -30,16 +29,8 @@ if TYPE_CHECKING:
 class Outbound:
     """Carries out outbound decisions, for one worker."""
 
-    def __init__(
-        self, world: World, originals: OriginalDestinations, dialer: Dialer, pool: Pool, live: Live
-    ) -> None:
-        self._world, self._originals, self._dialer, self._pool, self._live = (
-            world,
-            originals,
-            dialer,
-            pool,
-            live,
-        )
+    def __init__(self, world: World, dialer: Dialer, pool: Pool, live: Live) -> None:
+        self._world, self._dialer, self._pool, self._live = world, dialer, pool, live
 
     async def carry(self, pod: LocalPod, sock: socket.socket) -> None:
         """Bring a connection that was accepted on the outbound listener to where it meant to go."""
@@ -49,7 +40,8 @@ class Outbound:
         except OSError:
             sock.close()  # The client has gone before we looked: there is nobody to tell.
             return
-        target = self._originals.take(pod.netns_cookie, near, listener)
+        originals = self._world.originals
+        target = None if originals is None else originals.take(pod.netns_cookie, near, listener)
         workload = self._world.workload(pod)
         if target is None or workload is None:
             why = "it was dialled directly" if target is None else "the mesh does not know the pod yet"

@@ -35,6 +35,7 @@ from ambient.proxy.world import LocalPod, World
 from ambient.rpc import wire
 from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog
+from ambient.telemetry.line import Format, Level
 from ambient.telemetry.metrics import Traffic
 
 _BURST: Final = 16
@@ -58,9 +59,10 @@ class Worker:
         self._retired = False
         self._update: list[bytes] = []
         self._outbox: asyncio.Queue[tuple[messages.Message, bytes]] = asyncio.Queue()
-        self._outbound: Outbound | None = None
-        self._inbound: Inbound | None = None
-        self._pool: Pool | None = None
+        dialer = Dialer(self._world)
+        self._pool = Pool(dialer.tunnel)
+        self._outbound = Outbound(self._world, dialer, self._pool, self._live)
+        self._inbound = Inbound(self._world, dialer, self._live, self._tasks)
         self._done = asyncio.Event()
 
     async def run(self) -> None:
@@ -141,12 +143,8 @@ class Worker:
             self._say(messages.Synced(len(self._world.pods)))
 
     def _welcomed(self, originals: int, clients: int) -> None:
-        dialer = Dialer(self._world, Clients(clients))
-        self._pool = Pool(dialer.tunnel)
-        self._outbound = Outbound(
-            self._world, OriginalDestinations(originals), dialer, self._pool, self._live
-        )
-        self._inbound = Inbound(self._world, dialer, self._live, self._tasks)
+        self._world.originals = OriginalDestinations(originals)
+        self._world.clients = Clients(clients)
 
     def _pod_added(self, uid: str, cookie: int, descriptors: list[int]) -> None:
         netns_fd, *listener_fds = descriptors
@@ -155,10 +153,7 @@ class Worker:
             for listener in listeners:
                 listener.close()
         self._stop_listening(uid)
-        before = self._world.pods.get(uid)
         self._world.pods = {**self._world.pods, uid: LocalPod(uid, cookie, netns_fd)}
-        if before is not None:
-            before.close()
         if not self._retired:
             self._listeners[uid] = listeners
             for role, listener in zip(_ROLES, listeners, strict=True):
@@ -167,17 +162,12 @@ class Worker:
 
     def _pod_removed(self, uid: str, *, now: bool) -> None:
         self._stop_listening(uid)
-        if self._inbound is not None:
-            self._inbound.leave(uid)
-        if self._pool is not None:
-            self._pool.leave(lambda key: key.source_uid == uid)
+        self._inbound.leave(uid)
+        self._pool.leave(lambda key: key.source_uid == uid)
         if now:
             for carried in self._live.of(uid):
                 self._live.cut(carried, carried.flag, "the workload left the mesh")
-        pod = self._world.pods.get(uid)
-        if pod is not None:
-            self._world.pods = {key: other for key, other in self._world.pods.items() if key != uid}
-            pod.close()
+        self._world.pods = {key: pod for key, pod in self._world.pods.items() if key != uid}
 
     def _credentials_changed(self, identity: str, descriptor: int) -> None:
         try:
@@ -186,8 +176,7 @@ class Worker:
             os.close(descriptor)
         self._world.contexts = {**self._world.contexts, identity: Contexts(credentials)}
         # Live tunnels finish with the certificate that they began with; new ones prove the new one.
-        if self._pool is not None:
-            self._pool.leave(lambda key: key.source_identity == identity)
+        self._pool.leave(lambda key: key.source_identity == identity)
 
     def _mesh_changed(self) -> None:
         before = self._world.snapshot
@@ -231,8 +220,6 @@ class Worker:
             self._tasks.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
 
     def _carry(self, role: Role, pod: LocalPod, accepted: socket.socket) -> Coroutine[Any, Any, None]:
-        assert self._outbound is not None  # noqa: S101
-        assert self._inbound is not None  # noqa: S101
         match role:
             case Role.OUTBOUND:
                 return self._outbound.carry(pod, accepted)
@@ -260,8 +247,7 @@ class Worker:
             log.info("worker retires", worker=self._index, connections=len(self._live))
             for uid in list(self._listeners):
                 self._stop_listening(uid)
-            if self._inbound is not None:
-                self._inbound.leave()
+            self._inbound.leave()
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -273,13 +259,27 @@ def _crashed(name: str, error: BaseException) -> None:
     log.error("task crashed", task=name, error=repr(error))
 
 
-def main(index: int, channel: str, access: AccessLog) -> None:
-    """Run one worker in this process."""
+def command(index: int, channel: str, access_log: str | None, style: str, level: str) -> list[str]:
+    """How a parent starts a worker."""
+    module = [sys.executable, "-m", "ambient.proxy.worker", str(index), channel]
+    return [*module, access_log or "", style, level]
+
+
+def main(index: int, channel: str, access_log: str, style: str, level: str) -> None:
+    """Run one worker in this process; ``access_log`` is a file that is appended to, or empty for standard output."""
     process.forbid_core_dumps()
+    log.configure(style=Format(style), level=Level.of(level))
+    fd = (
+        os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640) if access_log else 1
+    )
+    access = AccessLog(fd, Format(style), Level.of(level))
 
     async def serve() -> None:
         await Worker(index, channel, access).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
-    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -13,20 +13,19 @@ from ambient.core.snapshot import EMPTY, Snapshot
 
 if TYPE_CHECKING:
     from ambient.core.model.workload import Workload
+    from ambient.kernel.handover import Clients, OriginalDestinations
     from ambient.net.tls import Contexts
 
 
-@dataclass(frozen=True, slots=True)
 class LocalPod:
-    """A pod of this node, as a worker serves it."""
+    """A pod of this node, as a worker serves it. Its namespace stays open until the last user lets go of the pod."""
 
-    uid: str
-    netns_cookie: int
-    netns_fd: int
-    """Open as long as the pod is in ``World.pods``."""
+    __slots__ = ("netns_cookie", "netns_fd", "uid")
 
-    def close(self) -> None:
-        """Let go of its namespace."""
+    def __init__(self, uid: str, netns_cookie: int, netns_fd: int) -> None:
+        self.uid, self.netns_cookie, self.netns_fd = uid, netns_cookie, netns_fd
+
+    def __del__(self) -> None:
         os.close(self.netns_fd)
 
 
@@ -38,6 +37,9 @@ class World:
     pods: dict[str, LocalPod] = field(default_factory=dict)
     contexts: dict[str, Contexts] = field(default_factory=dict)
     """By identity (SPIFFE URI)."""
+    originals: OriginalDestinations | None = None
+    clients: Clients | None = None
+    """What is shared with the kernel; None before the node daemon has spoken, and so before any pod is here."""
     chance: Callable[[], float] = random.random
     """In [0, 1)."""
 

@@ -64,6 +64,11 @@ class Credentials:
         """Whether nobody believes it any more."""
         return now >= self.not_after
 
+    @property
+    def serial(self) -> str:
+        """The leaf's serial number, in hexadecimal."""
+        return f"{load(self.chain_pem).serial_number:x}"
+
     def to_bytes(self) -> bytes:
         """For a sealed memfd, never for a file."""
         return json.dumps(

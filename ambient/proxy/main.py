@@ -1,0 +1,369 @@
+"""The proxy's parent: joins the node daemon, the control plane, the certificates and the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ambient.aio.backoff import Backoff
+from ambient.aio.tasks import Tasks
+from ambient.aio.watch import Watch
+from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
+from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.pki.bundle import Credentials
+from ambient.core.snapshot import Snapshot
+from ambient.kernel import process
+from ambient.proxy import messages, worker
+from ambient.proxy.certificates import Certificates
+from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
+from ambient.proxy.pods import Pods
+from ambient.proxy.status import Status
+from ambient.proxy.workers import Post, Workers
+from ambient.rpc import certificates as authority, channel, zds
+from ambient.rpc.registration import Registration
+from ambient.rpc.subscription import Subscription
+from ambient.rpc.wire import Update
+from ambient.telemetry import log
+from ambient.telemetry.admin import Admin
+
+_CREDENTIALS: Final = "credentials/"
+"""What the deposits of credentials are called, before the identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``ambient proxy`` was started with."""
+
+    run_dir: Path
+    """Where the node daemon's socket is, and the workers' channel."""
+    state_dir: Path
+    """Where the last snapshot is kept."""
+    root_cert: Path
+    """PEM; the control plane's root."""
+    token_file: Path | None
+    """A bootstrap token; needed until the node has its own certificate."""
+    control: str
+    """``HOST:PORT`` of the control plane, mutual TLS."""
+    bootstrap: str
+    """``HOST:PORT`` of the control plane, for tokens."""
+    trust_domain: str
+    workers: int
+    admin: tuple[str, int]
+    access_log: str | None
+    log_format: str
+    log_level: str
+    drain_seconds: float
+
+
+class Parent:
+    """The composition root of the proxy; owns what its parts share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tasks = Tasks(self._crashed)
+        self._roots = _read_roots(settings.root_cert)
+        self._node: NodeId | None = None
+        self._node_credentials: Watch[Credentials | None] = Watch(None)
+        self._daemon: zds.ZdsClient | None = None
+        self._maps: tuple[int, ...] = ()
+        self._snapshot_sent = asyncio.Event()
+        self._dialer = channel.Dialer(settings.control, self._node_credentials)
+        self._node_certificate = Certificates(
+            self._sign_node, lambda: self._roots, self._node_changed, self._tasks
+        )
+        self._certificates = Certificates(
+            self._sign_workload, lambda: self._roots, self._identity_changed, self._tasks
+        )
+        self._mesh = Mesh(
+            settings.state_dir / "snapshot", self._tell, self._deposit_snapshot, self._mesh_changed
+        )
+        self._registration = Registration(self._dialer, self._ordered)
+        channel_path = str(settings.run_dir / "workers.sock")
+        self._workers = Workers(
+            channel_path,
+            lambda index: worker.command(
+                index, channel_path, settings.access_log, settings.log_format, settings.log_level
+            ),
+            self,
+            self._tasks,
+            lambda: Backoff(0.05, 5.0, random.random),
+            self._counts_changed,
+        )
+        self._pods = Pods(
+            lambda: self._daemon,
+            self._certificates,
+            self._registration,
+            self._workers,
+            lambda: self._mesh.snapshot,
+            self._tasks,
+        )
+        self._status = Status(self._mesh, self._pods, self._workers, self._certificates, _shown(settings))
+        self._stop = asyncio.Event()
+        self._crash: BaseException | None = None
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self._workers.start(settings.workers)
+        admin = Admin(self._status.routes())
+        try:
+            await admin.start(*settings.admin)
+        except OSError as error:
+            host, port = settings.admin
+            raise ConfigError(
+                f"--admin {host}:{port}: {error.strerror or error}; choose another port"
+            ) from error
+        self._tasks.start(self._follow_daemon(), "node daemon")
+        self._tasks.start(self._join_control(), "control plane")
+        self._tasks.start(self._mesh.save_for_ever(), "snapshot")
+        await self._stop.wait()
+        if self._crash is not None:
+            raise self._crash
+        log.info("proxy stops", drain_seconds=settings.drain_seconds)
+        await self._workers.stop(settings.drain_seconds)
+        await admin.stop()
+        await self._tasks.stop()
+        await self._dialer.close()
+
+    def _crashed(self, name: str, error: BaseException) -> None:
+        # Half a proxy is worse than a restart: workers go on, and the next parent takes over.
+        log.error("task crashed", task=name, error=repr(error))
+        self._crash = error
+        self._stop.set()
+
+    # --- the node daemon
+
+    async def _follow_daemon(self) -> None:
+        backoff = Backoff(0.05, 1.0, random.random)
+        path = str(self._settings.run_dir / zds.SOCKET_NAME)
+        while True:
+            try:
+                daemon = await zds.ZdsClient.connect(path, self._pods.listeners())
+            except Unavailable as error:
+                log.debug("no node daemon yet", why=str(error))
+                await asyncio.sleep(backoff.next_delay())
+                continue
+            backoff.reset()
+            self._daemon = daemon
+            try:
+                await self._obey(daemon)
+            except (PeerError, Unavailable) as error:
+                log.warning("lost the node daemon", why=str(error))
+            finally:
+                self._daemon = None
+                await daemon.close()
+
+    async def _obey(self, daemon: zds.ZdsClient) -> None:
+        named: set[str] = set()
+        async for received in daemon.orders():
+            error = ""
+            match received.message:
+                case zds.Welcome(node):
+                    self._welcomed(node, received.fds)
+                case zds.Deposited(name):
+                    self._restored(name, *received.fds)
+                case zds.AddWorkload(uid, info):
+                    named.add(uid)
+                    error = await self._pods.add(uid, info, received.fds)
+                case zds.KeepWorkload(uid):
+                    named.add(uid)
+                case zds.DelWorkload(uid, now):
+                    await self._pods.remove(uid, now=now)
+                case zds.SnapshotSent():
+                    await self._pods.keep_only(frozenset(named))
+                    self._begin()
+            await received.acknowledge(error)
+
+    def _welcomed(self, node: str, maps: Sequence[int]) -> None:
+        before, self._maps = self._maps, tuple(maps)
+        self._workers.tell(messages.Welcome(node), b"", self._maps)
+        _close(before)
+        self._node = NodeId(self._settings.trust_domain, node)
+        if before:
+            # A daemon that was started anew has nothing of ours.
+            self._deposit_everything()
+
+    def _restored(self, name: str, descriptor: int) -> None:
+        try:
+            content = process.unseal(descriptor)
+        finally:
+            os.close(descriptor)
+        if name == DEPOSIT:
+            if not self._mesh.held:
+                self._mesh.restore(content)
+        elif name.startswith(_CREDENTIALS):
+            credentials = Credentials.from_bytes(content)
+            match credentials.identity:
+                case NodeId():
+                    self._node_certificate.restore(credentials)
+                case SpiffeId():
+                    self._certificates.restore(credentials)
+
+    def _begin(self) -> None:
+        if self._snapshot_sent.is_set():
+            return
+        if not self._mesh.held:
+            self._mesh.restore_from_disk()
+        if self._node is not None:
+            self._node_certificate.want(self._node)
+        self._status.daemon = True
+        self._snapshot_sent.set()
+
+    # --- the control plane
+
+    async def _join_control(self) -> None:
+        await self._snapshot_sent.wait()
+        if self._node is None:
+            raise PeerError("the node daemon speaks no ambient.v1: this proxy cannot know its node's name")
+        subscription = Subscription(self._dialer, self._node.node, held=self._mesh.held)
+        self._status.control = subscription.connected
+        self._tasks.start(self._registration.run(), "registration")
+        await subscription.run(self._mesh.deliver)
+
+    async def _sign_node(self, identity: NodeId, csr_pem: bytes) -> tuple[bytes, ...]:
+        if self._node_certificate.valid(identity) is not None:
+            return await authority.sign(await self._dialer.channel(), csr_pem)
+        token = _read_token(self._settings.token_file)
+        bootstrap = channel.open_bootstrap_channel(self._settings.bootstrap, self._roots)
+        try:
+            return await authority.sign(bootstrap, csr_pem, token=token)
+        finally:
+            await bootstrap.close()
+
+    async def _sign_workload(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
+        return await authority.sign(await self._dialer.channel(), csr_pem, impersonate=identity)
+
+    # --- what changed
+
+    def _ordered(self, order: Order) -> None:
+        self._pods.ordered(order)
+
+    def _counts_changed(self, uid: str) -> None:
+        self._pods.look(uid)
+
+    def _tell(self, message: messages.Message, payload: bytes) -> None:
+        self._workers.tell(message, payload)
+
+    def _node_changed(self, identity: NodeId, credentials: Credentials | None) -> None:
+        self._node_credentials.set(credentials)
+        self._keep(str(identity), credentials)
+
+    def _identity_changed(self, identity: SpiffeId, credentials: Credentials | None) -> None:
+        if credentials is None:
+            self._workers.tell(messages.CredentialsForgotten(str(identity)))
+        else:
+            with _sealed(credentials) as sealed:
+                self._workers.tell(messages.CredentialsChanged(str(identity)), b"", [sealed])
+        self._keep(str(identity), credentials)
+        self._pods.look()
+
+    def _mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
+        if before.authorizations != after.authorizations:
+            self._pods.check_older()
+
+    def _keep(self, identity: str, credentials: Credentials | None) -> None:
+        self._tasks.start(self._deposit_credentials(identity, credentials), f"deposit {identity}")
+
+    async def _deposit_credentials(self, identity: str, credentials: Credentials | None) -> None:
+        if credentials is None:
+            await self._deposit(_CREDENTIALS + identity, None)
+        else:
+            with _sealed(credentials) as sealed:
+                await self._deposit(_CREDENTIALS + identity, sealed)
+
+    async def _deposit_snapshot(self, content: bytes) -> None:
+        with _memory(DEPOSIT, content) as sealed:
+            await self._deposit(DEPOSIT, sealed)
+
+    def _deposit_everything(self) -> None:
+        for held in (*self._node_certificate.all_valid(), *self._certificates.all_valid()):
+            self._keep(str(held.identity), held)
+        self._tasks.start(self._deposit_snapshot(self._mesh.content()), "deposit snapshot")
+
+    async def _deposit(self, name: str, sealed: int | None) -> None:
+        daemon = self._daemon
+        if daemon is None:
+            return  # The next daemon gets everything when it says welcome.
+        try:
+            await daemon.deposit(name, sealed)
+        except AmbientError as error:
+            log.warning("deposit not kept", name=name, why=str(error))
+
+    # --- workers.State
+
+    def welcome(self, post: Post, *, retired: bool) -> None:
+        """Tell a worker that joins everything."""
+        if self._node is not None:
+            post(messages.Welcome(self._node.node), b"", self._maps)
+        for credentials in self._certificates.all_valid():
+            with _sealed(credentials) as sealed:
+                post(messages.CredentialsChanged(str(credentials.identity)), b"", [sealed])
+        for message, payload in in_packets(Update(self._mesh.held)):
+            post(message, payload, ())
+        if not retired:
+            for pod in self._pods:
+                post(messages.PodAdded(pod.uid, pod.info.netns_cookie), b"", pod.descriptors)
+
+
+def _sealed(credentials: Credentials) -> contextlib.AbstractContextManager[int]:
+    return _memory("credentials", credentials.to_bytes())
+
+
+@contextlib.contextmanager
+def _memory(name: str, content: bytes) -> Iterator[int]:
+    descriptor = process.seal(name, content)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_roots(file: Path) -> bytes:
+    try:
+        roots = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"--root-cert {file}: {error.strerror}; it is root-cert.pem in the control plane's state folder"
+        ) from error
+    if b"BEGIN CERTIFICATE" not in roots:
+        raise ConfigError(f"--root-cert {file}: holds no PEM certificate")
+    return roots
+
+
+def _read_token(file: Path | None) -> str:
+    remedy = "make one with `ambient token create --node NAME`"
+    if file is None:
+        raise ConfigError(f"--token-file is not given, and the node has no certificate; {remedy}")
+    try:
+        token = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--token-file {file}: {error}; {remedy}") from error
+    if not token:
+        raise ConfigError(f"--token-file {file}: it is empty; {remedy}")
+    return token
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the proxy. Raises ConfigError for what its operator must mend."""
+    process.forbid_core_dumps()
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    await Parent(settings).run()
+
+
+def _shown(settings: Settings) -> dict[str, object]:
+    return {name: str(value) for name, value in asdict(settings).items()}

@@ -1,0 +1,121 @@
+"""The mesh as the proxy's parent holds it: applied, passed to the workers, deposited with the daemon, kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from ambient.core import delta
+from ambient.core.snapshot import EMPTY, Snapshot
+from ambient.proxy import messages
+from ambient.rpc import wire
+from ambient.rpc.wire import RawResource, Update
+from ambient.telemetry import log
+
+DEPOSIT: Final = "snapshot"
+_SAVE_SECONDS: Final = 0.5
+"""Changes that come in quick succession are kept together."""
+_CHUNK: Final = 64 * 1024
+"""Bytes of resources in one packet to a worker."""
+
+
+class Mesh:
+    """The sole owner of the parent's snapshot."""
+
+    def __init__(
+        self,
+        file: Path,
+        tell: Callable[[messages.Message, bytes], None],
+        deposit: Callable[[bytes], Awaitable[None]],
+        changed: Callable[[Snapshot, Snapshot], None],
+    ) -> None:
+        self._file, self._tell, self._deposit, self._changed = file, tell, deposit, changed
+        self._raw: dict[wire.Name, RawResource] = {}
+        self._unsaved = asyncio.Event()
+        self.snapshot: Snapshot = EMPTY
+
+    @property
+    def held(self) -> tuple[RawResource, ...]:
+        """Every resource, as it came."""
+        return tuple(self._raw.values())
+
+    def restore(self, content: bytes) -> None:
+        """Begin with what an earlier proxy held. Raises PeerError if it is not that."""
+        self.deliver(wire.parse(content))
+
+    def restore_from_disk(self) -> None:
+        """Begin with the last snapshot on disk, if there is one that can be read."""
+        try:
+            self.restore(self._file.read_bytes())
+        except FileNotFoundError:
+            return
+        except Exception as error:  # noqa: BLE001  # A damaged file must not keep a node from starting.
+            log.warning("snapshot on disk cannot be used", file=str(self._file), why=str(error))
+        else:
+            log.info("snapshot restored from disk", resources=len(self._raw))
+
+    def deliver(self, update: Update) -> Mapping[str, str]:
+        """Apply an update here and in the workers; by name, why a resource was refused."""
+        change, errors = wire.decode(update)
+        good = wire.accepted(update, errors)
+        for gone in good.removed:
+            self._raw.pop(gone, None)
+        self._raw.update(((raw.type_url, raw.name), raw) for raw in good.upserted)
+        before, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
+        for message, payload in in_packets(good):
+            self._tell(message, payload)
+        self._unsaved.set()
+        for name, why in errors.items():
+            log.warning("resource refused", resource=name, why=why)
+        self._changed(before, self.snapshot)
+        return errors
+
+    async def save_for_ever(self) -> None:
+        """Deposit and write what changed, a little later."""
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(_SAVE_SECONDS)
+            self._unsaved.clear()
+            content = self.content()
+            await self._deposit(content)
+            try:
+                await asyncio.to_thread(_replace, self._file, content)
+            except OSError as error:
+                log.warning("snapshot cannot be kept on disk", file=str(self._file), why=str(error))
+
+    def content(self) -> bytes:
+        """The whole state, as ``restore`` takes it."""
+        return wire.encode(Update(self.held))
+
+
+def in_packets(update: Update) -> Iterator[tuple[messages.MeshChanged, bytes]]:
+    """An update in pieces that fit a packet; the last says so."""
+    pieces: list[Update] = []
+    piece: list[RawResource] = []
+    size = 0
+    for raw in update.upserted:
+        if piece and size + len(raw.body) > _CHUNK:
+            pieces.append(Update(tuple(piece)))
+            piece, size = [], 0
+        piece.append(raw)
+        size += len(raw.body) + len(raw.name) + len(raw.type_url) + 64
+    pieces.append(Update(tuple(piece)))
+    removed = list(update.removed)
+    # Removal comes first: names that are removed and added anew in one update must end up added.
+    heads = [Update((), tuple(removed[i : i + 500])) for i in range(0, len(removed), 500)]
+    pieces = heads + pieces
+    for i, one in enumerate(pieces):
+        yield messages.MeshChanged(more=i + 1 < len(pieces)), wire.encode(one)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".new")
+    with draft.open("wb") as writing:
+        writing.write(content)
+        writing.flush()
+        os.fsync(writing.fileno())
+    draft.replace(file)

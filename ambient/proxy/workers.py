@@ -1,0 +1,265 @@
+"""The proxy's worker processes: started, told everything, counted, and started again when they die.
+
+A worker connects to the channel's path and says who it is. Workers of an earlier parent come too: they are retired,
+get no pods, and are told of policies until the last of their connections ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol, TypeAlias
+
+from ambient.aio import packets
+from ambient.aio.backoff import Backoff
+from ambient.aio.packets import PacketSocket
+from ambient.aio.tasks import Tasks
+from ambient.core.errors import Unavailable
+from ambient.proxy import messages
+from ambient.telemetry import log
+from ambient.telemetry.metrics import Totals
+
+SCRAPE_SECONDS: Final = 1.0
+_STARTED_WELL_SECONDS: Final = 5.0
+
+Post: TypeAlias = Callable[[messages.Message, bytes, Sequence[int]], None]
+"""Sends a message, its payload and descriptors (which stay the caller's) to one worker."""
+
+
+class State(Protocol):
+    """What a worker that joins is told, by whoever holds it."""
+
+    def welcome(self, post: Post, *, retired: bool) -> None:
+        """Post everything, in order."""
+        ...
+
+
+@dataclass(eq=False)
+class _Member:
+    """One connected worker."""
+
+    hello: messages.Hello
+    channel: PacketSocket
+    outbox: asyncio.Queue[tuple[bytes, list[int]]] = field(default_factory=asyncio.Queue)
+    sent: int = 0
+    synced: int = 0
+    scraped: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Workers:
+    """The sole owner of worker processes and their channels."""
+
+    def __init__(
+        self,
+        path: str,
+        command: Callable[[int], list[str]],
+        state: State,
+        tasks: Tasks,
+        backoff: Callable[[], Backoff],
+        counts_changed: Callable[[str], None],
+    ) -> None:
+        self._path, self._command, self._state = path, command, state
+        self._tasks, self._backoff = tasks, backoff
+        self._counts_changed = counts_changed
+        self._members: set[_Member] = set()
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._changed = asyncio.Event()
+        self._scrapes = 0
+        self._stopping = False
+        self.totals = Totals()
+        self.deaths = 0
+        """Workers that ended without being asked to."""
+
+    def start(self, count: int) -> None:
+        """Listen, and run ``count`` workers for ever. Raises OSError if the path cannot be had."""
+        listener = packets.listen(self._path)
+        self._tasks.start(self._accept(listener), "workers' channel")
+        for index in range(count):
+            self._tasks.start(self._keep(index), f"worker {index}")
+        self._tasks.start(self._scrape_for_ever(), "scrape")
+
+    @property
+    def serving(self) -> int:
+        """How many connected workers accept connections."""
+        return sum(not member.hello.retired for member in self._members)
+
+    @property
+    def retired(self) -> int:
+        """How many workers of earlier parents still carry connections."""
+        return sum(member.hello.retired for member in self._members)
+
+    def connections(self, uid: str) -> int:
+        """About how many connections of a pod live; exact when it is 0."""
+        return sum(member.counts.get(uid, 0) for member in self._members)
+
+    def tell(
+        self,
+        message: messages.Message,
+        payload: bytes = b"",
+        descriptors: Sequence[int] = (),
+        *,
+        retired: bool = True,
+    ) -> None:
+        """Send something to every worker; ``retired``: to those of earlier parents too."""
+        for member in self._members:
+            if retired or not member.hello.retired:
+                self._post(member, message, payload, descriptors)
+
+    async def settled(self) -> None:
+        """Wait until a worker serves, and all that was said so far is in force in every serving one."""
+        while not (
+            self.serving
+            and all(member.synced >= member.sent for member in self._members if not member.hello.retired)
+        ):
+            await self._changed.wait()
+
+    async def ended(self, uid: str) -> None:
+        """Wait until no connection of a pod lives."""
+        while self.connections(uid):
+            await self._changed.wait()
+
+    async def scrape(self) -> None:
+        """Bring ``totals`` up to now; a worker that does not answer within a second is left out."""
+        self._scrapes += 1
+        number = self._scrapes
+        self.tell(messages.Scrape(number))
+        try:
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                while any(member.scraped < number for member in self._members):
+                    await self._changed.wait()
+        except TimeoutError:
+            log.debug("a worker was slow to tell its counters")
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Have every worker retire, wait for their connections to end, then end what is left."""
+        self._stopping = True
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        ends = [process.wait() for process in self._processes.values()]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*ends), drain_seconds)
+        for process in self._processes.values():
+            if process.returncode is None:
+                log.warning("worker did not drain in time", pid=process.pid, seconds=drain_seconds)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    # --- processes
+
+    async def _keep(self, index: int) -> None:
+        backoff = self._backoff()
+        while not self._stopping:
+            began = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                *self._command(index), stdin=asyncio.subprocess.DEVNULL
+            )
+            self._processes[index] = process
+            status = await process.wait()
+            if self._stopping:
+                return
+            self.deaths += 1
+            log.error("worker died", worker=index, pid=process.pid, status=status)
+            if time.monotonic() - began > _STARTED_WELL_SECONDS:
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.next_delay())
+
+    # --- channels
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                accepted, _ = await loop.sock_accept(listener)
+                self._tasks.start(self._converse(PacketSocket(accepted)), "worker's channel")
+        finally:
+            listener.close()
+
+    async def _converse(self, channel: PacketSocket) -> None:
+        member: _Member | None = None
+        sending: asyncio.Task[None] | None = None
+        try:
+            hello, _ = messages.unpack((await channel.receive())[0])
+            if not isinstance(hello, messages.Hello):
+                raise Unavailable("a worker did not say hello")
+            member = _Member(hello, channel, counts=dict(hello.pods))
+            self._state.welcome(partial(self._post, member), retired=hello.retired)
+            self._members.add(member)
+            sending = asyncio.create_task(self._send(member))
+            self._note_change()
+            while (packet := await channel.receive())[0]:
+                self._heard(member, *messages.unpack(packet[0]))
+        except OSError as error:
+            log.debug("worker's channel ended", why=str(error))
+        finally:
+            channel.close()
+            if sending is not None:
+                sending.cancel()
+            if member is not None:
+                self._left(member)
+
+    async def _send(self, member: _Member) -> None:
+        while True:
+            packet, descriptors = await member.outbox.get()
+            try:
+                await member.channel.send(packet, descriptors)
+            except OSError:
+                return  # The reader of the same socket sees its end.
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _post(
+        self, member: _Member, message: messages.Message, payload: bytes, descriptors: Sequence[int]
+    ) -> None:
+        # Duplicates, because what is sent later may have been closed by its owner meanwhile.
+        member.outbox.put_nowait((messages.pack(message, payload), [os.dup(fd) for fd in descriptors]))
+        if not isinstance(message, messages.Scrape):
+            member.sent += 1
+
+    def _heard(self, member: _Member, message: messages.Message, payload: bytes) -> None:
+        match message:
+            case messages.Synced():
+                member.synced += 1
+                self._note_change()
+            case messages.Scraped(number):
+                self.totals.update(member.hello.pid, payload)
+                member.scraped = number
+                self._note_change()
+            case messages.PodConnections(uid, count):
+                member.counts[uid] = count
+                self._counts_changed(uid)
+                self._note_change()
+            case _:
+                raise TypeError(f"a parent does not take {message}")
+
+    def _left(self, member: _Member) -> None:
+        self._members.discard(member)
+        while not member.outbox.empty():
+            for descriptor in member.outbox.get_nowait()[1]:
+                os.close(descriptor)
+        lost = self.totals.ended(member.hello.pid)
+        if lost:
+            log.warning("connections lost with a worker", pid=member.hello.pid, connections=lost)
+        for uid in member.counts:
+            self._counts_changed(uid)
+        self._note_change()
+
+    async def _scrape_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SCRAPE_SECONDS)
+            await self.scrape()
+
+    def _note_change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
