@@ -1,0 +1,38 @@
+"""A run of tests leaves nothing behind, and removes what a killed run left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from topology import Topology, leftovers, reap
+
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    if not IS_ROOT:
+        yield
+        return
+    reap()
+    yield
+    left = leftovers(os.getpid())
+    assert not left, "left behind: " + ", ".join(left)
+
+
+@pytest.fixture
+def topology() -> Iterator[Topology]:
+    """An empty fabric, gone after the test."""
+    with Topology() as made:
+        yield made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What makes namespaces is skipped without root."""
+    if IS_ROOT:
+        return
+    for item in items:
+        if "topology" in getattr(item, "fixturenames", ()) or item.path.parts[-2] in ("netns", "demo"):
+            item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces"))
