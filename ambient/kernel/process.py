@@ -9,6 +9,7 @@ import resource
 from pathlib import Path
 
 from ambient.core.errors import ConfigError, PeerError
+from ambient.kernel import mounts
 
 PR_SET_DUMPABLE = 4
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -56,11 +57,8 @@ def unseal(fd: int) -> bytes:
 
 def cgroup_root() -> str | None:
     """Where cgroup v2 is mounted; None if it is not."""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        mount, _, source = line.partition(" - ")
-        if source.startswith("cgroup2 "):
-            return mount.split()[4].encode().decode("unicode_escape")
-    return None
+    root = mounts.first_of("cgroup2")
+    return None if root is None else str(root)
 
 
 def cgroup_of(pid: int) -> str | None:
@@ -71,7 +69,7 @@ def cgroup_of(pid: int) -> str | None:
         raise ConfigError(f"pid {pid}: there is no such process; give the pid of one that runs") from error
     path = next((line[3:] for line in lines if line.startswith("0::")), "/")
     root = cgroup_root()
-    return None if root is None or path == "/" else root + path
+    return None if root is None or path == "/" else f"{root}{path}"
 
 
 def cgroup_id(path: str) -> int:

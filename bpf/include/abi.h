@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The contract between bpf/ and ambient/kernel/abi.py.
+ *
+ * Plain C, so that a test can compile it without a kernel and compare every
+ * offset. Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d;
+ * ports are in network order too, and say so.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define MAX_PODS 1024
+#define SLOTS_PER_POD 4
+
+/* Flags of a pod. */
+#define POD_OUTBOUND (1 << 0)
+#define POD_INBOUND (1 << 1)
+#define POD_HBONE (1 << 2)
+
+/* Ports of a pod's listeners. */
+#define PORT_OUTBOUND 15001
+#define PORT_PLAINTEXT 15006
+#define PORT_HBONE 15008
+
+/* Slots of a pod in `listeners`, counted from index * SLOTS_PER_POD. */
+#define SLOT_OUTBOUND 0
+#define SLOT_PLAINTEXT 1
+#define SLOT_HBONE 2
+
+#define DIRECTION_OUTBOUND 0
+#define DIRECTION_INBOUND 1
+
+/* Flags of a socket's state. */
+#define SOCKET_REDIRECTED (1 << 0)
+#define SOCKET_ACCEPTED (1 << 1)
+#define SOCKET_OF_PROXY (1 << 2)
+
+struct address {
+	__be32 word[4];
+};
+
+struct endpoint {
+	struct address ip;
+	__be16 port_be;
+	__u16 pad;
+};
+
+/* A connection's two ends. Loopback tuples repeat in every pod, hence the
+ * namespace; 0 where no program can tell it (sk_lookup).
+ */
+struct tuple {
+	__u64 netns_cookie;
+	struct address source;
+	struct address destination;
+	__be16 source_port_be;
+	__be16 destination_port_be;
+	__u32 pad;
+};
+
+/* Value of `pods`, keyed by netns cookie. */
+struct pod {
+	__u32 index;
+	__u32 flags;
+	struct address own_v4; /* what getsockname shows; zero: has none */
+	struct address own_v6;
+};
+
+/* Value of `addresses`, keyed by address. */
+struct local {
+	__u32 index;
+	__u32 flags;
+};
+
+/* Key of `excluded_ports`. */
+struct excluded_port {
+	__u32 index;
+	__be16 port_be;
+	__u8 direction;
+	__u8 pad;
+};
+
+/* Key of `excluded_networks`, a trie. prefix_bits counts the index too. */
+struct excluded_network {
+	__u32 prefix_bits;
+	__be32 index_be;
+	struct address ip;
+};
+
+/* What is remembered of a socket, in its own storage. */
+struct socket_state {
+	struct endpoint peer; /* what getpeername shows */
+	struct address own;   /* what getsockname shows instead of loopback */
+	__u32 flags;
+};
