@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import ngh2
-from ngh2.config import Configuration, Role
+from ngh2 import config
+from ngh2.config import Configuration
 from ngh2.enums import ErrorCode, Setting
 
 from ambient.core.errors import PeerError, Unavailable
@@ -30,6 +31,7 @@ GROWTH = 32 * 1024 * 1024
 _CONNECTION_WINDOW = 2**31 - 1
 _NEVER = (2**62, 2**62)
 
+Role = config.Role
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
 

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from ngh2.config import Role
-
 from ambient.core import hbone
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.hbone import Headers
@@ -163,7 +161,7 @@ class TunnelEnd(End):
 class Tunnel(asyncio.Protocol):
     """One HBONE connection. ``closed`` is called once, when it is over."""
 
-    def __init__(self, role: Role, closed: Callable[[Tunnel], None]) -> None:
+    def __init__(self, role: hbone.Role, closed: Callable[[Tunnel], None]) -> None:
         self._machine = hbone.Hbone(role)
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -359,7 +357,7 @@ class ClientTunnel(Tunnel):
     """The end that asks. ``idle`` is called when its last stream has ended."""
 
     def __init__(self, closed: Callable[[Tunnel], None], idle: Callable[[ClientTunnel], None]) -> None:
-        super().__init__(Role.CLIENT, closed)
+        super().__init__(hbone.Role.CLIENT, closed)
         self._idle = idle
 
     async def open(self, authority: str, headers: Headers) -> TunnelEnd:
@@ -403,7 +401,7 @@ class ServerTunnel(Tunnel):
     """The end that is asked. Each request must be answered by ``accept`` or ``refuse``."""
 
     def __init__(self, closed: Callable[[Tunnel], None], requested: Requested) -> None:
-        super().__init__(Role.SERVER, closed)
+        super().__init__(hbone.Role.SERVER, closed)
         self._on_request = requested
 
     def accept(self, stream: int, headers: Headers = ()) -> None:

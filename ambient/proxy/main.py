@@ -27,7 +27,7 @@ from ambient.proxy.pods import Pods
 from ambient.proxy.status import Status
 from ambient.proxy.workers import Post, Workers
 from ambient.rpc import certificates as authority, channel, zds
-from ambient.rpc.registration import Registration
+from ambient.rpc.registration import Order, Registration
 from ambient.rpc.subscription import Subscription
 from ambient.rpc.wire import Update
 from ambient.telemetry import log
