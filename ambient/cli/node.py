@@ -1,0 +1,64 @@
+"""``ambient node``: the daemon that keeps a node's kernel, listeners and deposit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ambient.cli.exits import on_errors
+
+app = typer.Typer(help="Run the privileged daemon of this node.", invoke_without_command=True)
+
+RUN_DIR = Path("/run/ambient")
+STATE_DIR = Path("/var/lib/ambient/node")
+
+
+@app.callback()
+def node(
+    name: Annotated[str, typer.Option(help="The node's name, as its bootstrap token has it.")],
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder of the sockets, shared with `ambient proxy`.")
+    ] = RUN_DIR,
+    state_dir: Annotated[Path, typer.Option(help="Folder of the table of workloads.")] = STATE_DIR,
+    cluster: Annotated[str, typer.Option(help="First part of every workload's uid.")] = "local",
+    exclude_outbound_port: Annotated[
+        list[int] | None, typer.Option(help="Never capture connections to this port. May be repeated.")
+    ] = None,
+    exclude_inbound_port: Annotated[
+        list[int] | None,
+        typer.Option(help="Never capture connections that come in to this port. May be repeated."),
+    ] = None,
+    exclude_cidr: Annotated[
+        list[str] | None, typer.Option(help="Never capture connections to these addresses. May be repeated.")
+    ] = None,
+    prober_cgroup: Annotated[
+        Path | None, typer.Option(help="cgroup v2 folder whose probes reach applications past every policy.")
+    ] = None,
+    uninstall: Annotated[
+        bool,
+        typer.Option("--uninstall", help="Remove all that the node has in the kernel and on disk, and exit."),
+    ] = False,
+    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Capture the connections of this node's workloads for its proxy, and keep what both need to restart."""
+    with on_errors(log_format, log_level):
+        from ambient.node import api, main  # noqa: PLC0415  # `ambient --help` must not load what only a daemon needs.
+
+        settings = main.Settings(
+            name=name,
+            run_dir=run_dir.absolute(),
+            state_dir=state_dir.absolute(),
+            cluster=cluster,
+            exclusions=api.parse_exclusions(
+                exclude_outbound_port or [], exclude_inbound_port or [], exclude_cidr or []
+            ),
+            prober_cgroup=None if prober_cgroup is None else str(prober_cgroup.absolute()),
+        )
+        if uninstall:
+            main.uninstall(settings)
+            typer.echo(f"nothing of node {name} is left")
+        else:
+            main.run(settings)
