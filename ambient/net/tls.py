@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import aiofastnet
 
@@ -18,6 +18,8 @@ from ambient.core.pki.bundle import Credentials
 from ambient.net.tunnel import Tunnel
 
 HANDSHAKE_SECONDS: Final = 10.0
+_NO_NAME: Final = "0.0.0.0"
+"""An IP address is never sent as SNI, and HBONE sends none: the address that is dialled selects the certificate."""
 T = TypeVar("T", bound=Tunnel)
 
 
@@ -69,7 +71,7 @@ class Contexts:
                 lambda: bridge,
                 sock=sock,
                 ssl=self._client,
-                server_hostname="",
+                server_hostname=_NO_NAME,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
         except (ssl.SSLError, ConnectionError, TimeoutError, OSError) as error:
@@ -91,8 +93,8 @@ class _Checked(asyncio.Protocol):
         self._make = make
         self._refusal: AmbientError | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+    def connection_made(self, made: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", made)
         session = transport.get_extra_info("ssl_object")
         try:
             if session.selected_alpn_protocol() != "h2":
