@@ -11,8 +11,8 @@ Policies are compiled to closures, once for each policy object. That memo is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ambient.core.model.address import IpAddress, SocketAddress
@@ -185,28 +185,56 @@ def _policies_for(snapshot: Snapshot, workload: Workload) -> _Policies:
 
 
 def _policy_test(policy: Authorization) -> _Test:
-    """Rules are OR, and so are the matches of a rule with one clause: they are asked as one list."""
+    """Rules are OR, and so are the matches of a rule with one clause: they are asked as one list.
+
+    Those that name principals or namespaces in full are looked up instead of asked one by one.
+    """
     if any(not rule for rule in policy.rules):
         return _always
-    loose = [match for rule in policy.rules if len(rule) == 1 for match in rule[0]]
-    tests = [test for test in map(_match_test, _joined(loose)) if test is not None]
-    tests += [_rule_test(rule) for rule in policy.rules if len(rule) > 1]
+    by_principal: dict[str | None, list[_Test]] = {}
+    by_namespace: dict[str | None, list[_Test]] = {}
+    networks: list[IpNetwork] = []
+    tests = [_rule_test(rule) for rule in policy.rules if len(rule) > 1]
+    for match in (match for rule in policy.rules if len(rule) == 1 for match in rule[0]):
+        if _is_exact(match.principals):
+            rest = _match_test(replace(match, principals=())) or _always
+            for name in match.principals:
+                by_principal.setdefault(name.value, []).append(rest)
+        elif _is_exact(match.namespaces):
+            rest = _match_test(replace(match, namespaces=())) or _always
+            for name in match.namespaces:
+                by_namespace.setdefault(name.value, []).append(rest)
+        elif match == Match(source_ips=match.source_ips):
+            networks += match.source_ips
+        elif (test := _match_test(match)) is not None:
+            tests.append(test)
+    if by_principal:
+        tests.append(_look_up_principal({name: _any(rests) for name, rests in by_principal.items()}))
+    if by_namespace:
+        tests.append(_look_up_namespace({name: _any(rests) for name, rests in by_namespace.items()}))
+    if networks:
+        tests.append(_source_test(_networks(networks)))
     return _any(tests)
 
 
-def _joined(matches: Iterable[Match]) -> Iterator[Match]:
-    """The same matches, those that ask only for principals (or only for namespaces) made one."""
-    principals: list[StringMatch] = []
-    namespaces: list[StringMatch] = []
-    for match in matches:
-        if match == Match(principals=match.principals):
-            principals += match.principals
-        elif match == Match(namespaces=match.namespaces):
-            namespaces += match.namespaces
-        else:
-            yield match
-    yield Match(principals=tuple(principals))
-    yield Match(namespaces=tuple(namespaces))
+def _is_exact(patterns: tuple[StringMatch, ...]) -> bool:
+    return bool(patterns) and all(pattern.kind is StringMatchKind.EXACT for pattern in patterns)
+
+
+def _look_up_principal(tests: Mapping[str | None, _Test]) -> _Test:
+    def matches(facts: _Facts) -> bool:
+        test = tests.get(facts.principal)
+        return test is not None and test(facts)
+
+    return matches
+
+
+def _look_up_namespace(tests: Mapping[str | None, _Test]) -> _Test:
+    def matches(facts: _Facts) -> bool:
+        test = tests.get(facts.namespace)
+        return test is not None and test(facts)
+
+    return matches
 
 
 def _rule_test(rule: Rule) -> _Test:
@@ -220,10 +248,6 @@ def _clause_test(clause: Clause) -> _Test:
 def _match_test(match: Match) -> _Test | None:
     """A test of all fields that are set; None: it is empty and matches nothing."""
     tests: list[_Test] = []
-    if match.destination_ports:
-        tests.append(_port_test(frozenset(match.destination_ports)))
-    if match.not_destination_ports:
-        tests.append(_not(_port_test(frozenset(match.not_destination_ports))))
     if match.principals:
         tests.append(_principal_test(_strings(match.principals)))
     if match.not_principals:
@@ -236,6 +260,10 @@ def _match_test(match: Match) -> _Test | None:
         tests.append(_account_test(frozenset(map(tuple, match.service_accounts))))
     if match.not_service_accounts:
         tests.append(_not(_account_test(frozenset(map(tuple, match.not_service_accounts)))))
+    if match.destination_ports:
+        tests.append(_port_test(frozenset(match.destination_ports)))
+    if match.not_destination_ports:
+        tests.append(_not(_port_test(frozenset(match.not_destination_ports))))
     if match.source_ips:
         tests.append(_source_test(_networks(match.source_ips)))
     if match.not_source_ips:
