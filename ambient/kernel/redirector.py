@@ -60,6 +60,15 @@ LAYOUT_OF = {
 Contents = dict[str, dict[bytes, bytes]]
 
 
+class NotAttached(ConfigError):
+    """Some workloads could not be attached; all else is as desired."""
+
+    def __init__(self, failures: Mapping[str, ConfigError]) -> None:
+        super().__init__("; ".join(map(str, failures.values())))
+        self.failures = failures
+        """What is wrong with each, by uid."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Something that a link hangs on."""
@@ -112,6 +121,11 @@ class Redirector:
             raise
         return redirector
 
+    def mark_proxy(self, cgroup: str | None) -> None:
+        """Sockets made in the proxy's ``cgroup`` from here on are passed by the programs at the root."""
+        self._attach_node(PROXY, PROXY_HOOK, cgroup)
+        self._proxy_is_marked = cgroup is not None
+
     def set(
         self,
         desired: Collection[Redirection],
@@ -121,10 +135,9 @@ class Redirector:
         """Bring about ``desired``; how many writes to the kernel it took.
 
         ``netns`` and ``listeners`` are by workload uid. A listener that is not given is left as the kernel has it. A
-        workload that cannot be attached does not keep the others from it: ConfigError for the first is raised at the
-        end.
+        workload that cannot be attached does not keep the others from it: NotAttached is raised at the end.
         """
-        failures: list[ConfigError] = []
+        failures: dict[str, ConfigError] = {}
         by_pod: dict[str, Redirection] = {}
         for redirection in desired:
             by_pod[str(redirection.netns_cookie)] = redirection
@@ -144,7 +157,7 @@ class Redirector:
                 cgroup = None if name in by_root else pod.cgroup
                 writes += self._attach_pod(name, pod.uid, cgroup, netns.get(pod.uid))
             except ConfigError as error:
-                failures.append(error)
+                failures[pod.uid] = error
         stale = {_index(value) for value in self._contents["pods"].values()} - set(indexes.values())
         for name in ("pods", "addresses", "excluded_networks", "excluded_ports"):
             writes += self._forget(name, wish[name])
@@ -154,7 +167,7 @@ class Redirector:
             writes += 1
         self._older = ()
         if failures:
-            raise failures[0]
+            raise NotAttached(failures)
         return writes
 
     def counters(self) -> dict[str, int]:
