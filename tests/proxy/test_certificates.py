@@ -1,0 +1,200 @@
+"""What a proxy's keeper of certificates does over time; the clock is the test's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ambient.aio.tasks import Tasks
+from ambient.core.errors import Unavailable
+from ambient.core.model.identity import SpiffeId
+from ambient.core.pki import issue
+from ambient.core.pki.bundle import Credentials
+from ambient.proxy.certificates import CONCURRENT, Certificates
+
+ALICE = SpiffeId("cluster.local", "shop", "alice")
+BOB = SpiffeId("cluster.local", "shop", "bob")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+AUTHORITY = issue.new_authority("cluster.local", START)
+
+
+class World:
+    """A clock, an authority that can fail, and what the keeper told."""
+
+    def __init__(self, *, lifetime: timedelta = timedelta(hours=24)) -> None:
+        self.now = START
+        self.lifetime = lifetime
+        self.failing = False
+        self.requests: list[SpiffeId] = []
+        self.told: list[tuple[SpiffeId, bool]] = []
+        self.gate: asyncio.Event | None = None
+        self.at_once = 0
+        self.most_at_once = 0
+        self.answer_as: SpiffeId | None = None
+        self.tasks = Tasks(self._crashed)
+        self.keeper = Certificates(
+            self.sign, lambda: AUTHORITY.root_pem, self.changed, self.tasks, lambda: self.now
+        )
+
+    async def sign(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
+        self.requests.append(identity)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if self.failing:
+                raise Unavailable("the authority is away")
+            key = issue.requested_key(csr_pem)
+            return issue.issue(AUTHORITY, key, self.answer_as or identity, self.now, self.lifetime)
+        finally:
+            self.at_once -= 1
+
+    def changed(self, identity: SpiffeId, credentials: Credentials | None) -> None:
+        self.told.append((identity, credentials is not None))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    @staticmethod
+    def _crashed(name: str, error: BaseException) -> None:
+        pytest.fail(f"{name}: {error!r}")
+
+
+def run(scenario: Callable[[World], object], **settings: object) -> None:
+    async def main() -> None:
+        world = World(**settings)
+        try:
+            await scenario(world)
+        finally:
+            await world.tasks.stop()
+
+    asyncio.run(main())
+
+
+def test_a_wanted_identity_gets_a_certificate_once() -> None:
+    async def scenario(world: World) -> None:
+        for _ in range(50):
+            world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        assert world.requests == [ALICE]
+        assert world.told == [(ALICE, True)]
+
+    run(scenario)
+
+
+def test_a_failed_first_request_is_tried_again_and_says_why() -> None:
+    async def scenario(world: World) -> None:
+        world.failing = True
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.error(ALICE) == "the authority is away")
+        world.failing = False
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        assert world.keeper.error(ALICE) is None
+
+    run(scenario)
+
+
+def test_a_failed_renewal_keeps_the_certificate_that_is_valid() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        held = world.keeper.valid(ALICE)
+        world.failing = True
+        assert world.keeper.renew(ALICE)
+        await world.until(lambda: world.keeper.error(ALICE) is not None)
+        assert world.keeper.valid(ALICE) is held
+        assert world.told == [(ALICE, True)]
+
+    run(scenario)
+
+
+def test_an_expired_certificate_is_not_valid() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        world.now += timedelta(hours=24)
+        assert world.keeper.valid(ALICE) is None
+
+    run(scenario)
+
+
+def test_a_certificate_is_renewed_around_half_its_life() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: len(world.requests) >= 2)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+
+    # Half a life that is over when it is issued: the next request follows at once.
+    run(scenario, lifetime=timedelta(seconds=1))
+
+
+def test_an_answer_for_another_identity_is_refused() -> None:
+    async def scenario(world: World) -> None:
+        world.answer_as = BOB
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.error(ALICE) is not None)
+        assert "sa/bob" in str(world.keeper.error(ALICE))
+        assert world.keeper.valid(ALICE) is None
+
+    run(scenario)
+
+
+def test_a_forgotten_identity_is_not_asked_for_again() -> None:
+    async def scenario(world: World) -> None:
+        world.gate = asyncio.Event()
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.requests == [ALICE])
+        world.keeper.forget(ALICE)
+        world.gate.set()
+        await asyncio.sleep(0.05)
+        assert world.told == [(ALICE, False)]
+        assert not world.keeper.renew(ALICE)
+
+    run(scenario)
+
+
+def test_no_more_requests_at_once_than_agreed() -> None:
+    async def scenario(world: World) -> None:
+        world.gate = asyncio.Event()
+        for number in range(3 * CONCURRENT):
+            world.keeper.want(SpiffeId("cluster.local", "shop", f"sa-{number}"))
+        await world.until(lambda: world.at_once == CONCURRENT)
+        world.gate.set()
+        await world.until(lambda: len(world.told) == 3 * CONCURRENT)
+        assert world.most_at_once == CONCURRENT
+
+    run(scenario)
+
+
+def test_deposited_credentials_are_used_before_anything_is_asked() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        heir = World()
+        heir.failing = True
+        heir.keeper.restore(world.keeper.valid(ALICE))
+        heir.keeper.want(ALICE)
+        await asyncio.sleep(0.02)
+        assert heir.keeper.valid(ALICE) is not None
+        assert heir.requests == []
+        await heir.tasks.stop()
+
+    run(scenario)
+
+
+def test_expired_deposited_credentials_are_not_restored() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        heir = World()
+        heir.now = START + timedelta(days=2)
+        heir.keeper.restore(world.keeper.valid(ALICE))
+        assert heir.told == []
+
+    run(scenario)

@@ -1,0 +1,97 @@
+import asyncio
+from ipaddress import ip_address
+from pathlib import Path
+
+from ambient.core.model.address import NetworkAddress
+from ambient.core.model.service import Port, Service
+from ambient.core.model.workload import Workload
+from ambient.proxy import messages
+from ambient.proxy.mesh import Mesh, in_packets
+from ambient.rpc import encoding, wire
+from ambient.rpc.wire import RawResource, Update
+
+
+def workload(number: int) -> Workload:
+    return Workload(
+        f"local/w/{number}",
+        f"w-{number}",
+        "shop",
+        "default",
+        "cluster.local",
+        (ip_address(0x0A000000 + number),),
+    )
+
+
+def raw(*resources: Workload | Service) -> tuple[RawResource, ...]:
+    return tuple(encoding.encode_resource(resource) for resource in resources)
+
+
+class Told:
+    def __init__(self, file: Path) -> None:
+        self.packets: list[tuple[messages.Message, bytes]] = []
+        self.deposits: list[bytes] = []
+        self.changes = 0
+        self.mesh = Mesh(file, lambda *packet: self.packets.append(packet), self.deposit, self.changed)
+
+    async def deposit(self, content: bytes) -> None:
+        self.deposits.append(content)
+
+    def changed(self, *_: object) -> None:
+        self.changes += 1
+
+
+def test_an_update_is_applied_told_and_kept(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        told = Told(tmp_path / "snapshot")
+        assert told.mesh.deliver(Update(raw(workload(1)))) == {}
+        assert told.mesh.snapshot.workload_at(ip_address("10.0.0.1")) == workload(1)
+        saving = asyncio.create_task(told.mesh.save_for_ever())
+        async with asyncio.timeout(5):
+            while not told.deposits:
+                await asyncio.sleep(0.01)
+            while not (tmp_path / "snapshot").exists():
+                await asyncio.sleep(0.01)
+        saving.cancel()
+        heir = Told(tmp_path / "snapshot")
+        heir.mesh.restore_from_disk()
+        assert heir.mesh.snapshot.workloads == told.mesh.snapshot.workloads
+
+    asyncio.run(scenario())
+
+
+def test_a_bad_resource_is_refused_by_name_and_the_others_stand(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        told = Told(tmp_path / "snapshot")
+        told.mesh.deliver(Update(raw(workload(1))))
+        bad = RawResource(wire.ADDRESS, "local/w/1", "2", b"\xff\xff")
+        errors = told.mesh.deliver(Update((bad, *raw(workload(2)))))
+        assert set(errors) == {"local/w/1"}
+        assert set(told.mesh.snapshot.workloads) == {"local/w/1", "local/w/2"}
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "snapshot").write_bytes(b"\xff" * 100)
+        told = Told(tmp_path / "snapshot")
+        told.mesh.restore_from_disk()
+        assert told.mesh.held == ()
+
+    asyncio.run(scenario())
+
+
+def test_a_large_update_travels_in_packets_and_arrives_as_one() -> None:
+    service = Service(
+        "s", "shop", "s.shop.svc", (NetworkAddress("", ip_address("10.1.0.1")),), (Port(80, 80),)
+    )
+    update = Update(
+        raw(*(workload(number) for number in range(5000)), service), ((wire.ADDRESS, "local/gone"),)
+    )
+    packets = list(in_packets(update))
+    assert len(packets) > 2
+    assert [message.more for message, _ in packets] == [True] * (len(packets) - 1) + [False]
+    assert max(len(payload) for _, payload in packets) < 128 * 1024
+    pieces = [wire.parse(payload) for _, payload in packets]
+    assert tuple(one for piece in pieces for one in piece.upserted) == update.upserted
+    assert pieces[0].removed == update.removed
