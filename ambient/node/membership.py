@@ -85,8 +85,8 @@ class Membership:
     async def _announce(self, uid: str) -> str:
         try:
             await self._proxies.add(uid)
-        except Unavailable:
-            note = self._unfinished(uid)
+        except Unavailable as error:
+            note = f"registered, and waiting: {error}"
         else:
             note = ""
         self._pods.keep(uid)
