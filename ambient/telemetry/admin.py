@@ -105,9 +105,10 @@ class Admin:
             return
         try:
             response = await self._answer(request)
-        except Exception:
-            await _send(writer, _plain(500, "internal error; see the log"), body=True)
-            raise
+        except Exception as error:  # noqa: BLE001  told to the loop's handler, which is the program's to set
+            context = {"message": f"admin page {request.path} failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            response = _plain(500, "internal error; see the log")
         await _send(writer, response, body=request.method != "HEAD")
 
     async def _answer(self, request: Request) -> Response:
@@ -175,11 +176,9 @@ _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)"
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
-    """One request; None: the peer left without a word."""
+    """One request; None: the peer left before it had asked."""
     try:
         line = await _line(reader)
-        if line is None:
-            return None
         headers = await _headers(reader)
     except asyncio.IncompleteReadError:
         return None
@@ -212,17 +211,12 @@ async def _headers(reader: asyncio.StreamReader) -> Mapping[str, str]:
     return headers
 
 
-async def _line(reader: asyncio.StreamReader) -> bytes | None:
-    """A line without its end; None: the stream ended before one began."""
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """A line without its end. Raises IncompleteReadError if the stream ends before it."""
     try:
-        line = await reader.readuntil(b"\r\n")
+        return (await reader.readuntil(b"\r\n"))[:-2]
     except asyncio.LimitOverrunError:
         raise _Malformed(431, f"a line of more than {LONGEST_LINE} bytes") from None
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise
-        return None
-    return line[:-2]
 
 
 def _plain(status: int, text: str) -> Response:

@@ -113,7 +113,11 @@ TUNNELS = {
         request("fd00::1:80"),
         (400, Rejection.AUTHORITY, "fd00::1:80"),
     ),
-    "authority-in-other-digits": ([SERVER], request("10.0.0.1:８0"), (400, Rejection.AUTHORITY, "８0")),
+    "authority-in-other-digits": (
+        [SERVER],
+        request("10.0.0.1:\uff180"),
+        (400, Rejection.AUTHORITY, "\uff180"),
+    ),
     "ip-mismatch": (
         [SERVER],
         request("10.0.0.2:8080"),
