@@ -170,11 +170,11 @@ def _ended(name: str, error: BaseException) -> None:
     """Note how a conversation with a proxy ended; the daemon goes on."""
     match error:
         case Unavailable():
-            log.info("conversation over", with_=name, why=str(error))
+            log.info("conversation over", peer=name, why=str(error))
         case PeerError() | ConfigError():
-            log.warning("conversation ended for a fault of the proxy", with_=name, error=str(error))
+            log.warning("conversation ended for a fault of the proxy", peer=name, error=str(error))
         case _:
-            log.error("conversation crashed", with_=name, error=repr(error))
+            log.error("conversation crashed", peer=name, error=repr(error))
 
 
 async def _until_told(settings: Settings, machine: Machine, redirector: Redirector) -> None:

@@ -76,6 +76,8 @@ class Membership:
         try:
             return await self._announce(uid)
         except BaseException:
+            if not self._proxies.why_not_proxied(uid):
+                await self._proxies.remove(uid, now=True)
             await self._enrolment.forget(uid)
             raise
 

@@ -123,24 +123,27 @@ class Pods:
         self._unsaved.add(local.pod.uid)
 
     def keep(self, uid: str) -> None:
-        """It stays, also when the daemon is started anew."""
-        self._unsaved.discard(uid)
-        self._save()
+        """It stays, also when the daemon is started anew. Raises ConfigError, as the next two do, if the disk fails."""
+        with self._or_as_before():
+            self._unsaved.discard(uid)
+            self._save()
 
     def change(self, uid: str, how: Callable[[Local], Local]) -> Local:
         """Something about it is new; what it held and holds no more is the caller's to close."""
-        local = self._table[uid] = how(self._table[uid])
-        if uid not in self._unsaved:
-            self._save()
+        with self._or_as_before():
+            local = self._table[uid] = how(self._table[uid])
+            if uid not in self._unsaved:
+                self._save()
         return local
 
     def remove(self, uid: str) -> Local:
         """It is no workload of this node. What it holds is the caller's to close."""
-        local = self._table.pop(uid)
-        if uid in self._unsaved:
-            self._unsaved.discard(uid)
-        else:
-            self._save()
+        with self._or_as_before():
+            local = self._table.pop(uid)
+            if uid in self._unsaved:
+                self._unsaved.discard(uid)
+            else:
+                self._save()
         return local
 
     def is_there(self, local: Local) -> bool:
@@ -248,6 +251,15 @@ class Pods:
                     f'{other.pod.name}" already; one namespace has one workload'
                 )
 
+    @contextlib.contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        table, unsaved = dict(self._table), set(self._unsaved)
+        try:
+            yield
+        except BaseException:
+            self._table, self._unsaved = table, unsaved
+            raise
+
     def _save(self) -> None:
         """Replace the file at once: a reader, or a crash, meets the old table or the new one."""
         table = _Table(
@@ -257,12 +269,17 @@ class Pods:
         )
         content = json.dumps(table.model_dump(mode="json"), indent=1, sort_keys=True).encode()
         temporary = self._file.with_suffix(".new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:  # noqa: PTH123
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(self._file)
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb") as file:  # noqa: PTH123
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            temporary.replace(self._file)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._file}: {error.strerror}; make room, or let root write there"
+            ) from error
 
 
 def saved_proxy_cgroup(state_dir: Path) -> str | None:

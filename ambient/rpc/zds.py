@@ -39,6 +39,7 @@ FDS_LIMIT: Final = 16
 """Descriptors in one packet that are received at all; no message has more than four."""
 CONNECTIONS_PER_PACKET: Final = 512
 """At most 73 bytes each."""
+ACCEPT_PAUSE_SECONDS: Final = 1.0
 UNANSWERED_LIMIT: Final = 1024
 """Questions of a proxy that wait for their Result, and orders that wait for the proxy."""
 
@@ -396,10 +397,13 @@ class ZdsListener:
         self._socket, self._path, self._handler, self._failed = sock, path, handler, failed
         self._tasks = Tasks(failed)
         self._loop = asyncio.get_running_loop()
+        self._paused: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock.fileno(), self._accept)
 
     async def close(self) -> None:
         """Let go of the path and of every connection."""
+        if self._paused is not None:
+            self._paused.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         with contextlib.suppress(FileNotFoundError):
@@ -410,6 +414,13 @@ class ZdsListener:
         try:
             accepted, _ = self._socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # No descriptors are left, most likely: spinning would not make any.
+            self._failed("zds", error)
+            self._loop.remove_reader(self._socket.fileno())
+            self._paused = self._loop.call_later(
+                ACCEPT_PAUSE_SECONDS, self._loop.add_reader, self._socket.fileno(), self._accept
+            )
             return
         connection = ZdsSocket(accepted)
         if connection.peer.uid != 0:

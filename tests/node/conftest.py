@@ -329,3 +329,9 @@ def node(tmp_path):
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
     return run
+
+
+@pytest.fixture
+def fake_proxy():
+    """Makes a FakeProxy of a run folder."""
+    return FakeProxy

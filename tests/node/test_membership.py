@@ -341,3 +341,22 @@ def test_garbage_on_the_local_socket_is_answered_by_an_error(node, line):
         assert (await world.call("status"))["ready"]
 
     node(scenario)
+
+
+def test_a_disk_that_fails_refuses_the_add_and_nothing_is_half_done(node):
+    async def scenario(world):
+        world.machine.space("/ns/a")
+        await world.start()
+        proxy = await world.proxy()
+        await proxy.snapshot()
+        before = world.fds()
+        (world.state_dir / "workloads.new").mkdir()
+        with pytest.raises(ConfigError, match=r"workloads\.json: Is a directory"):
+            await world.add()
+        assert await world.listed() == {}
+        await proxy.until(lambda: not proxy.held)
+        assert world.fds() == before
+        (world.state_dir / "workloads.new").rmdir()
+        assert await world.add() == ""
+
+    node(scenario)
