@@ -380,5 +380,5 @@ def _networks(networks: Iterable[IpNetwork]) -> _Networks:
 
 
 def _bits(ip: IpAddress) -> int:
-    """The address with a bit above it that tells v6 from v4, so that ``::/0`` holds no IPv4."""
-    return int(ip) | (1 << 32 if ip.version == 4 else 1 << 128)
+    """The address, a v6 one with a bit above it, so that no shift makes one family look like the other."""
+    return int(ip) if ip.version == 4 else int(ip) | 1 << 128
