@@ -73,6 +73,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         following = self._tasks.start(self._follow(), "follow")
         await self._done.wait()
+        await self._say_goodbye()
         following.cancel()
         await self._tasks.stop()
 
@@ -111,6 +112,14 @@ class Worker:
     def _say(self, message: messages.Message, payload: bytes = b"") -> None:
         if self._parent is not None:
             self._outbox.put_nowait((message, payload))
+
+    async def _say_goodbye(self) -> None:
+        if self._parent is not None:
+            self._live.account()
+            try:
+                await self._parent.send(messages.pack(messages.Scraped(0), self._traffic.report()))
+            except OSError as error:
+                log.warning("last counters not told", worker=self._index, why=str(error))
 
     async def _heard(self, packet: bytes, descriptors: list[int]) -> None:
         message, payload = messages.unpack(packet)

@@ -234,7 +234,7 @@ class Workers:
                 self._note_change()
             case messages.Scraped(number):
                 self.totals.update(member.hello.pid, payload)
-                member.scraped = number
+                member.scraped = max(member.scraped, number)
                 self._note_change()
             case messages.PodConnections(uid, count):
                 member.counts[uid] = count
