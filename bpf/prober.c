@@ -28,7 +28,7 @@ int admit_probe(struct bpf_sock_ops *ctx)
 		return 1;
 	admit(&key);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-					       BPF_SOCK_OPS_STATE_CB_FLAG);
+					   BPF_SOCK_OPS_STATE_CB_FLAG);
 	count(ADMIT_PROBE);
 	return 1;
 }

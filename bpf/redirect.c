@@ -76,7 +76,7 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx,
 	state->own = own;
 	state->flags = SOCKET_REDIRECTED;
 	if (lift_device(ctx)) {
-		struct address loopback6 = { { 0, 0, 0, bpf_htonl(1) } };
+		struct address loopback6 = {{0, 0, 0, bpf_htonl(1)}};
 
 		*listener = v4 ? mapped(bpf_htonl(0x7f000001)) : loopback6;
 		count(REDIRECT_OUTBOUND);
@@ -98,8 +98,8 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx,
 int redirect_connect4(struct bpf_sock_addr *ctx)
 {
 	struct endpoint meant = {
-		.ip = mapped(ctx->user_ip4),
-		.port_be = ctx->user_port,
+	    .ip = mapped(ctx->user_ip4),
+	    .port_be = ctx->user_port,
 	};
 	struct address listener;
 	int refuse = 0;
@@ -118,8 +118,8 @@ int redirect_connect6(struct bpf_sock_addr *given)
 {
 	volatile struct bpf_sock_addr *ctx = given;
 	struct endpoint meant = {
-		.ip = address6(ctx->user_ip6),
-		.port_be = ctx->user_port,
+	    .ip = address6(ctx->user_ip6),
+	    .port_be = ctx->user_port,
 	};
 	struct address listener;
 	int refuse = 0;

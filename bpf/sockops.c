@@ -16,7 +16,7 @@ static __always_inline void connecting(struct bpf_sock_ops *ctx,
 	if (remember_destination(&key, &state->peer))
 		count(DROP_NO_ORIGINAL_DESTINATION);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-					       BPF_SOCK_OPS_STATE_CB_FLAG);
+					   BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* One that never was established will never be accepted. An established one

@@ -18,7 +18,7 @@ from pathlib import Path
 _SYSCALL = {"x86_64": 321, "aarch64": 280}
 
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 6, 7
-_TEST_RUN, _INFO, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 15, 21, 28, 29
+_TEST_RUN, _PROGRAM_BY_ID, _INFO, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 13, 15, 21, 28, 29
 
 _LINK_CGROUP, _LINK_NETNS = 3, 5
 
@@ -85,6 +85,15 @@ def program_id(fd: int) -> int:
     """The kernel's id of a program."""
     _, number = struct.unpack_from("=II", _info(fd, 8))
     return int(number)
+
+
+def exists_program(number: int) -> bool:
+    """Whether the kernel still has a program with this id."""
+    try:
+        os.close(_bpf(_PROGRAM_BY_ID, struct.pack("=III", number, 0, 0), "find a program"))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def test_run(program_fd: int, context: bytes) -> tuple[int, bytes]:

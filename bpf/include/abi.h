@@ -89,6 +89,6 @@ struct excluded_network {
 /* What is remembered of a socket, in its own storage. */
 struct socket_state {
 	struct endpoint peer; /* what getpeername shows */
-	struct address own;   /* what getsockname shows instead of loopback */
+	struct address own; /* what getsockname shows instead of loopback */
 	__u32 flags;
 };

@@ -6,7 +6,7 @@
 
 static __always_inline struct address mapped(__be32 ip4)
 {
-	struct address ip = { { 0, 0, bpf_htonl(0xffff), ip4 } };
+	struct address ip = {{0, 0, bpf_htonl(0xffff), ip4}};
 
 	return ip;
 }
@@ -27,8 +27,7 @@ static __always_inline struct address address6(const volatile __u32 *word)
 
 static __always_inline int is_v4(const struct address *ip)
 {
-	return !ip->word[0] && !ip->word[1] &&
-	       ip->word[2] == bpf_htonl(0xffff);
+	return !ip->word[0] && !ip->word[1] && ip->word[2] == bpf_htonl(0xffff);
 }
 
 /* The unspecified address is one too: connecting to it means loopback. */

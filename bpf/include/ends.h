@@ -33,11 +33,11 @@ static __always_inline struct tuple outgoing(__u64 netns_cookie,
 					     const struct ends *ends)
 {
 	struct tuple key = {
-		.netns_cookie = netns_cookie,
-		.source = ends->local,
-		.destination = ends->remote,
-		.source_port_be = ends->local_port_be,
-		.destination_port_be = ends->remote_port_be,
+	    .netns_cookie = netns_cookie,
+	    .source = ends->local,
+	    .destination = ends->remote,
+	    .source_port_be = ends->local_port_be,
+	    .destination_port_be = ends->remote_port_be,
 	};
 
 	return key;
@@ -47,11 +47,11 @@ static __always_inline struct tuple incoming(__u64 netns_cookie,
 					     const struct ends *ends)
 {
 	struct tuple key = {
-		.netns_cookie = netns_cookie,
-		.source = ends->remote,
-		.destination = ends->local,
-		.source_port_be = ends->remote_port_be,
-		.destination_port_be = ends->local_port_be,
+	    .netns_cookie = netns_cookie,
+	    .source = ends->remote,
+	    .destination = ends->local,
+	    .source_port_be = ends->remote_port_be,
+	    .destination_port_be = ends->local_port_be,
 	};
 
 	return key;

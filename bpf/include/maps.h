@@ -13,8 +13,8 @@
 
 BPF_TABLE("hash", __u64, struct pod, pods, MAX_PODS);
 BPF_TABLE("hash", struct address, struct local, addresses, 4 * MAX_PODS);
-BPF_F_TABLE("hash", struct excluded_port, __u8, excluded_ports,
-	    MAX_EXCLUSIONS, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct excluded_port, __u8, excluded_ports, MAX_EXCLUSIONS,
+	    BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct excluded_network, __u8, excluded_networks,
 	    MAX_EXCLUSIONS, BPF_F_NO_PREALLOC);
 BPF_TABLE("sockmap", __u32, __u64, listeners, MAX_PODS *SLOTS_PER_POD);
@@ -52,9 +52,9 @@ static __always_inline int is_excluded_port(__u32 index, __be16 port_be,
 					    __u8 direction)
 {
 	struct excluded_port key = {
-		.index = index,
-		.port_be = port_be,
-		.direction = direction,
+	    .index = index,
+	    .port_be = port_be,
+	    .direction = direction,
 	};
 
 	return excluded_ports.lookup(&key) != NULL;
@@ -64,9 +64,9 @@ static __always_inline int is_excluded_network(__u32 index,
 					       const struct address *ip)
 {
 	struct excluded_network key = {
-		.prefix_bits = 32 + 128,
-		.index_be = bpf_htonl(index),
-		.ip = *ip,
+	    .prefix_bits = 32 + 128,
+	    .index_be = bpf_htonl(index),
+	    .ip = *ip,
 	};
 
 	return excluded_networks.lookup(&key) != NULL;
