@@ -66,9 +66,9 @@ class Process:
         return self.output.read_text(errors="replace")
 
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON objects that it printed, one a line; a line still being written is left out."""
-        whole = self.text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+        """The JSON objects that it printed and then those that it logged; a line still being written is left out."""
+        texts = (path.read_text(errors="replace").rpartition("\n")[0] for path in (self.output, self.errors))
+        return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     def wait_for_line(self, timeout_seconds: float = 10, **fields: object) -> dict[str, Any]:
         """The first JSON line with these fields; AssertionError with what it said if it ends or never prints one."""

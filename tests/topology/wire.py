@@ -35,8 +35,9 @@ class Flow:
     source: tuple[Address, int]
     destination: tuple[Address, int]
     first_seen: float
-    """Of ``time.monotonic``, as ``last_seen``."""
+    """Of ``time.time``, as are the other moments."""
     last_seen: float
+    last_payload: float = 0
     packets: int = 0
     payload_bytes: int = 0
     opened: bool = False
@@ -143,7 +144,7 @@ class Wire:
         return sorted((flow for flow in seen if wanted(flow)), key=lambda flow: flow.first_seen)
 
     def leaks(self, since: float = 0) -> list[Flow]:
-        """Flows in which a marker passed in plaintext after ``since`` (of ``time.monotonic``)."""
+        """Flows in which a marker passed in plaintext after ``since`` (of ``time.time``)."""
         return self.flows(lambda flow: any(seen >= since for seen in flow.markers.values()))
 
     def to_port(self, port: int) -> list[Flow]:
@@ -185,7 +186,7 @@ class Wire:
         if parsed is None:
             return
         protocol, source, destination, segment = parsed
-        now = time.monotonic()
+        now = time.time()
         key = (protocol, source + segment[0:2], destination + segment[2:4])
         flow = self._flows.get(key)
         flags, payload, sequence = 0, b"", 0
@@ -210,6 +211,7 @@ class Wire:
             flow._next = (sequence + 1) % (1 << 32)
             sequence += 1
         if payload:
+            flow.last_payload = now
             flow.take(sequence % (1 << 32), payload, self.markers)
 
 

@@ -1,0 +1,319 @@
+"""A whole mesh on a topology, through the commands and files that an operator has."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import yaml
+
+from topology import cgroup
+from topology.namespace import entered
+from topology.nodes import Host, Node, Pod, Topology
+from topology.objects import Object
+from topology.process import Process, until
+
+AMBIENT = Path(sys.executable).with_name("ambient")
+READY_SECONDS = 30.0
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of a metrics page."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod as the mesh knows it."""
+
+    pod: Pod
+    node: MeshNode
+    name: str
+    namespace: str
+    service_account: str
+
+    @property
+    def uid(self) -> str:
+        return f"local/ambient.dev/Workload/{self.namespace}/{self.name}"
+
+    @property
+    def identity(self) -> str:
+        return f"spiffe://cluster.local/ns/{self.namespace}/sa/{self.service_account}"
+
+
+class Mesh:
+    """A control plane on a host of its own, and nodes with daemon and proxy."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.host: Host = topology.host("control")
+        self.folder = topology.folder / "control"
+        self.config = self.folder / "config"
+        self.state = self.folder / "state"
+        self.config.mkdir(parents=True)
+        self.state.mkdir()
+        self.nodes: list[MeshNode] = []
+        self.control: Process | None = None
+
+    # ---- configuration
+
+    def apply(self, file: str, *objects: Object) -> None:
+        """Write a file of the configuration folder, as an editor does: beside it, then in its place."""
+        path = self.config / f"{file}.yaml"
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(yaml.safe_dump_all(objects, sort_keys=False))
+        unfinished.rename(path)
+
+    def delete(self, file: str) -> None:
+        (self.config / f"{file}.yaml").unlink()
+
+    # ---- the control plane
+
+    def start_control(self) -> Process:
+        """Start the control plane, or start it again, and wait until it serves."""
+        self.control = self.host.popen(
+            "control",
+            AMBIENT, "control", "--config", self.config, "--state-dir", self.state,
+            "--advertise", str(self.host.v4), "--log-format", "json",
+        )  # fmt: skip
+        self.control.wait_for_line(READY_SECONDS, message="ready")
+        return self.control
+
+    def token(self, node: str) -> str:
+        ran = self.host.run(AMBIENT, "token", "create", "--node", node, "--state-dir", self.state)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    # ---- nodes and workloads
+
+    def node(self, name: str, *, node_flags: Sequence[object] = (), workers: int = 2) -> MeshNode:
+        """A node whose daemon and proxy run and are connected."""
+        node = MeshNode(self, self.topology.node(name), [str(flag) for flag in node_flags], workers)
+        self.nodes.append(node)
+        node.start_daemon()
+        node.start_proxy()
+        node.wait_ready()
+        return node
+
+    def settle(self, *captured: Workload) -> None:
+        """Wait until these workloads are captured and every connected node knows that they speak HBONE."""
+        for workload in captured:
+            workload.node.wait_captured(workload)
+        for node in self.nodes:
+            if node.proxy is not None and node.proxy.running:
+                for workload in captured:
+                    node.wait_for_dump(
+                        "workloads", lambda found, uid=workload.uid: found["uid"] == uid and found["protocol"] == "HBONE",  # type: ignore[misc]
+                        f"{workload.uid} to speak HBONE",
+                    )  # fmt: skip
+
+    def wait_everywhere(self, part: str, wanted: Callable[[dict[str, Any]], bool], what: str) -> None:
+        """Wait until an object of this part of the dump is on every node."""
+        for node in self.nodes:
+            node.wait_for_dump(part, wanted, what)
+
+
+@dataclass
+class MeshNode:
+    """A node of the mesh: its daemon, its proxy, and how to ask and disturb them."""
+
+    mesh: Mesh
+    node: Node
+    node_flags: list[str] = field(default_factory=list)
+    workers: int = 2
+    daemon: Process | None = None
+    proxy: Process | None = None
+    admin: tuple[str, int] = ("127.0.0.1", 15000)
+
+    def __post_init__(self) -> None:
+        folder = self.mesh.topology.folder / self.node.name
+        self.run_dir, self.daemon_state, self.proxy_state = (
+            folder / "run",
+            folder / "state",
+            folder / "proxy",
+        )
+        for path in (self.run_dir, self.daemon_state, self.proxy_state):
+            path.mkdir(parents=True)
+        self.access_log = folder / "access.log"
+        self.token_file = folder / "token"
+        self.mesh.topology.at_exit(self.uninstall)
+
+    @property
+    def name(self) -> str:
+        return self.node.mesh_name
+
+    # ---- processes
+
+    def start_daemon(self) -> Process:
+        self.daemon = self.node.popen(
+            "daemon",
+            AMBIENT, "node", "--name", self.name, "--run-dir", self.run_dir, "--state-dir", self.daemon_state,
+            "--log-format", "json", *self.node_flags,
+        )  # fmt: skip
+        self.daemon.wait_for_line(READY_SECONDS, message="ready")
+        return self.daemon
+
+    def start_proxy(self, *flags: str) -> Process:
+        """Start the proxy, with a new token if it never had a certificate."""
+        if not self.token_file.exists():
+            self.token_file.touch(mode=0o600)
+            self.token_file.write_text(self.mesh.token(self.name))
+        self.proxy = self.node.popen(
+            "proxy",
+            AMBIENT, "proxy", "--run-dir", self.run_dir, "--state-dir", self.proxy_state,
+            "--root-cert", self.mesh.state / "root-cert.pem", "--token-file", self.token_file,
+            "--control", f"{self.mesh.host.v4}:15012", "--bootstrap", f"{self.mesh.host.v4}:15013",
+            "--admin", "{}:{}".format(*self.admin), "--workers", str(self.workers),
+            "--access-log", self.access_log, "--log-format", "json", "--log-level", "debug", *flags,
+        )  # fmt: skip
+        return self.proxy
+
+    def wait_ready(self) -> None:
+        """Wait until the proxy has all that it was told to serve, and the control plane."""
+        self.wait(lambda: self.get("/healthz/ready")[0] == 200, "the proxy to be ready")
+        self.wait(lambda: self.metric("ambient_control_connected") == 1, "the control plane to be connected")
+
+    def worker_pids(self) -> list[int]:
+        """Processes of the proxy besides its parent."""
+        assert self.proxy is not None
+        return [pid for pid in cgroup.members(self.proxy.cgroup) if pid != self.proxy.pid]
+
+    def uninstall(self) -> None:
+        """Stop both and have the daemon remove all of the node from the kernel."""
+        for process in (self.proxy, self.daemon):
+            if process is not None:
+                process.stop()
+        ran = self.node.run(
+            AMBIENT, "node", "--name", self.name, "--run-dir", self.run_dir,
+            "--state-dir", self.daemon_state, "--uninstall",
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+
+    # ---- workloads
+
+    def workload(self, *arguments: object) -> CompletedProcess[str]:
+        """``ambient workload …`` as its operator types it."""
+        words = [str(argument) for argument in arguments]
+        return self.node.run(AMBIENT, "workload", *words, "--run-dir", self.run_dir, timeout=60)
+
+    def add(
+        self,
+        pod: Pod,
+        namespace: str,
+        service_account: str,
+        *flags: object,
+        labels: Mapping[str, str] | None = None,
+        own_cgroup: bool = True,
+    ) -> Workload:
+        """Register a pod; it is captured if its namespace is enrolled, which is not waited for."""
+        arguments: list[object] = [
+            "add", pod.short_name, "--namespace", namespace, "--service-account", service_account,
+            "--netns", pod.netns, *flags,
+        ]  # fmt: skip
+        if own_cgroup:
+            arguments += ["--cgroup", pod.cgroup]
+        for key, value in (labels or {}).items():
+            arguments += ["--label", f"{key}={value}"]
+        ran = self.workload(*arguments)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return Workload(pod, self, pod.short_name, namespace, service_account)
+
+    def listed(self) -> list[dict[str, Any]]:
+        ran = self.workload("list", "--output", "json")
+        assert ran.returncode == 0, ran.stderr
+        listed: list[dict[str, Any]] = json.loads(ran.stdout)
+        return listed
+
+    def wait_captured(self, workload: Workload, capture: str = "on") -> None:
+        self.wait(
+            lambda: any(pod["uid"] == workload.uid and pod["capture"] == capture for pod in self.get_json("/pods")),
+            f"{workload.uid} to be {capture}",
+        )  # fmt: skip
+
+    # ---- what the proxy tells
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, bytes]:
+        """A page of the admin endpoint, from inside the node."""
+        with entered(self.node.netns):
+            connection = http.client.HTTPConnection(*self.admin, timeout=10)
+            try:
+                connection.request(method, path)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except (ConnectionError, http.client.BadStatusLine) as error:
+                return 0, str(error).encode()
+            finally:
+                connection.close()
+
+    def get_json(self, path: str) -> Any:
+        status, body = self.get(path)
+        return json.loads(body) if status == 200 else []
+
+    def dump(self) -> dict[str, Any]:
+        status, body = self.get("/config_dump")
+        assert status == 200, body
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def wait_for_dump(self, part: str, wanted: Callable[[dict[str, Any]], bool], what: str) -> None:
+        self.wait(lambda: any(wanted(one) for one in self.dump()[part]), what)
+
+    def samples(self) -> list[Sample]:
+        status, body = self.get("/metrics")
+        if status != 200:
+            return []
+        matches = (_SAMPLE.match(line) for line in body.decode().splitlines())
+        return [
+            Sample(match[1], dict(_LABEL.findall(match[2] or "")), float(match[3]))
+            for match in matches
+            if match is not None
+        ]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        return sum(
+            sample.value
+            for sample in self.samples()
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def wait_for_metric(self, value: float, name: str, **labels: str) -> None:
+        self.wait(lambda: self.metric(name, **labels) >= value, f"{name}{labels} to reach {value:g}")
+
+    def access_lines(self, **fields: object) -> list[dict[str, Any]]:
+        """Lines of the access log with these fields; a dot of a field's name is written as two underscores."""
+        wanted = {name.replace("__", "."): value for name, value in fields.items()}
+        if not self.access_log.exists():
+            return []
+        whole = self.access_log.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [line for line in lines if wanted.items() <= line.items()]
+
+    def wait_for_access(self, **fields: object) -> dict[str, Any]:
+        self.wait(lambda: self.access_lines(**fields), f"an access-log line with {fields}")
+        return self.access_lines(**fields)[-1]
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something of this node; what its processes said is part of the error."""
+        deadline = time.monotonic() + READY_SECONDS
+        for process in (self.daemon, self.proxy):
+            assert process is None or process.running, f"{process.name} ended: {process.tail()}"
+        try:
+            until(condition, deadline - time.monotonic(), what)
+        except AssertionError as error:
+            tails = [process.tail() for process in (self.daemon, self.proxy) if process is not None]
+            raise AssertionError(f"node {self.name}: {error}\n" + "\n".join(tails)) from None
