@@ -16,9 +16,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 PLANTED: dict[str, list[tuple[str, str]]] = {
     "Storeys: programs use adapters, adapters use core, core uses nobody": [
-        ("ambient/net/planted.py", "import ambient.proxy"),
+        ("ambient/net/planted.py", "import ambient.control"),
         ("ambient/net/planted.py", "import ambient.telemetry"),
-        ("ambient/aio/planted.py", "import ambient.kernel"),
+        ("ambient/control/planted.py", "import ambient.proxy"),
         ("ambient/unheard_of/__init__.py", ""),
     ],
     "Core touches nothing: no sockets, event loop, files, clocks or wires": [

@@ -66,24 +66,3 @@ def test_tests_mirror_the_rooms() -> None:
         if path.is_relative_to(REPOSITORY / "tests") and path.parent != REPOSITORY / "tests"
     }
     assert folders <= rooms | WITHOUT_MIRROR
-
-
-def test_test_files_are_named_after_what_they_test() -> None:
-    """``tests/core/test_outbound.py`` tests ``ambient/core/outbound.py``, or a package or folder of that name."""
-    orphans = [
-        str(path.relative_to(REPOSITORY))
-        for path in TRACKED
-        if path.name.startswith("test_") and not mirrored(path.relative_to(REPOSITORY))
-    ]
-    assert not orphans, "\n".join(orphans)
-
-
-def mirrored(test: Path) -> bool:
-    room = test.parts[1]
-    if test.parts[0] != "tests" or room in WITHOUT_MIRROR:
-        return True
-    subject = test.stem.removeprefix("test_")
-    folder = REPOSITORY / "ambient" / Path(*test.parts[1:-1])
-    return any(
-        subject == module.stem or subject.startswith(f"{module.stem}_") for module in folder.rglob("*")
-    ) or subject.startswith(room)
