@@ -1,0 +1,184 @@
+"""The gRPC servers that a control plane runs, and the handlers that it gives them.
+
+Three doors: nodes with a certificate (mutual TLS), nodes with only a token (server TLS), and the operator (a unix
+socket of root's). A handler knows nothing of gRPC; an error of ours that it raises becomes a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from ambient.core.errors import AmbientError, ConfigError
+from ambient.core.pki import verify
+from ambient.rpc.errors import Unauthenticated, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ambient.core.model.identity import NodeId
+    from ambient.core.pki.issue import ServerCertificate
+
+Context: TypeAlias = grpc.aio.ServicerContext
+Service: TypeAlias = grpc.GenericRpcHandler
+
+_LARGEST_FROM_NODE: Final = 32 << 20
+"""Bytes: the versions of 200,000 resources, named on reconnect."""
+_LARGEST_FROM_STRANGER: Final = 64 << 10
+_LARGEST_TO_NODE: Final = 200 << 20
+_LONGEST_UNIX_PATH: Final = 107
+
+_OPTIONS: Final = (
+    # With it, a second control plane would take half of the connections instead of failing to start.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 64),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.max_send_message_length", _LARGEST_TO_NODE),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+class Server:
+    """A server that listens."""
+
+    def __init__(self, server: grpc.aio.Server, port: int) -> None:
+        self._server = server
+        self.port = port
+        """The TCP port it listens on, also where port 0 was asked for; 1 for a unix socket."""
+
+    async def stop(self, grace_seconds: float = 0.2) -> None:
+        """Refuse new calls and end what is left after a while."""
+        await self._server.stop(grace_seconds)
+
+
+async def serve_nodes(
+    listen: str, certificate: Callable[[], ServerCertificate], roots_pem: bytes, services: Sequence[Service]
+) -> Server:
+    """Serve callers whose certificate leads to ``roots_pem``. Raises ConfigError if ``listen`` cannot be used."""
+    credentials = _tls(certificate, roots_pem, require_client=True)
+    return await _serve(listen, services, credentials, _LARGEST_FROM_NODE, most_calls=8192)
+
+
+async def serve_strangers(
+    listen: str, certificate: Callable[[], ServerCertificate], roots_pem: bytes, services: Sequence[Service]
+) -> Server:
+    """Serve callers without a certificate. Raises ConfigError if ``listen`` cannot be used."""
+    credentials = _tls(certificate, roots_pem, require_client=False)
+    return await _serve(listen, services, credentials, _LARGEST_FROM_STRANGER, most_calls=256)
+
+
+async def serve_operator(path: Path, services: Sequence[Service]) -> Server:
+    """Serve root on a unix socket, replacing one that nobody listens on. Raises ConfigError."""
+    if len(os.fsencode(path)) > _LONGEST_UNIX_PATH:
+        raise ConfigError(
+            f"{path} is longer than the {_LONGEST_UNIX_PATH} bytes of a unix socket: take a shorter --state-dir"
+        )
+    _remove_socket(path)
+    mask = os.umask(0o177)
+    try:
+        return await _serve(f"unix:{path}", services, None, _LARGEST_FROM_STRANGER, most_calls=64)
+    finally:
+        os.umask(mask)
+
+
+def service(name: str, methods: Mapping[str, grpc.RpcMethodHandler]) -> Service:
+    """The methods of one gRPC service; any other is UNIMPLEMENTED."""
+    return grpc.method_handlers_generic_handler(name, dict(methods))
+
+
+async def refusing(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN401
+    """Await ``work``; an error of ours ends the call with its status and sentence."""
+    try:
+        return await work
+    except AmbientError as error:
+        await context.abort(status_of(error), str(error))
+
+
+def calling_node(context: Context) -> NodeId:
+    """Who calls, by the certificate that TLS has checked. Raises Unauthenticated."""
+    certificates = context.auth_context().get("x509_pem_cert")
+    if not certificates:
+        raise Unauthenticated("the caller shows no certificate")
+    try:
+        return verify.node_of(certificates[0])
+    except verify.BadCertificate as error:
+        raise Unauthenticated(str(error)) from error
+
+
+async def converse(listen: Awaitable[None], speak: Awaitable[None]) -> None:
+    """Run both directions of a stream until the caller has ended its own, or either fails."""
+    listening, speaking = asyncio.ensure_future(listen), asyncio.ensure_future(speak)
+    try:
+        await asyncio.wait((listening, speaking), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (listening, speaking):
+            task.cancel()
+        results = await asyncio.gather(listening, speaking, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _remove_socket(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+
+
+async def _serve(
+    listen: str,
+    services: Sequence[Service],
+    credentials: grpc.ServerCredentials | None,
+    largest: int,
+    *,
+    most_calls: int,
+) -> Server:
+    options = (*_OPTIONS, ("grpc.max_receive_message_length", largest))
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most_calls)
+    server.add_generic_rpc_handlers(tuple(services))
+    try:
+        port = (
+            server.add_insecure_port(listen)
+            if credentials is None
+            else server.add_secure_port(listen, credentials)
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"cannot listen on {listen}: is it in use, or not an address of this machine?"
+        ) from error
+    if port == 0:
+        raise ConfigError(f"cannot listen on {listen}: is it in use, or not an address of this machine?")
+    await server.start()
+    return Server(server, port)
+
+
+def _tls(
+    certificate: Callable[[], ServerCertificate], roots_pem: bytes, *, require_client: bool
+) -> grpc.ServerCredentials:
+    shown: ServerCertificate | None = None
+
+    def configuration() -> grpc.ServerCertificateConfiguration | None:
+        """None: as it was. Called at each handshake, on a thread of gRPC's."""
+        nonlocal shown
+        current = certificate()
+        if current is shown:
+            return None
+        shown = current
+        return grpc.ssl_server_certificate_configuration(
+            [(current.key_pem, current.chain_pem)], root_certificates=roots_pem
+        )
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), configuration, require_client_authentication=require_client
+    )
