@@ -1,0 +1,87 @@
+"""The certificate authority: who may have which certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.pki import issue
+from ambient.rpc.errors import PermissionDenied
+from ambient.rpc.registration import Accepted, Order
+from ambient.telemetry import log
+
+if TYPE_CHECKING:
+    from ambient.control.tokens import Tokens
+    from ambient.rpc.signing import SigningRequest
+
+SHORTEST: Final = timedelta(seconds=10)
+
+
+class CertificateAuthority:
+    """Signs for nodes themselves, and for the workloads that are registered on them.
+
+    ``orders`` is the word on each workload of a node. ``lifetime`` is what a certificate has, and the most that can be
+    asked for.
+    """
+
+    def __init__(
+        self,
+        authority: issue.Authority,
+        trust_domain: str,
+        tokens: Tokens,
+        orders: Callable[[str], Mapping[str, Order]],
+        clock: Callable[[], datetime],
+        lifetime: timedelta = issue.LEAF_LIFETIME,
+    ) -> None:
+        self._authority = authority
+        self._trust_domain = trust_domain
+        self._tokens = tokens
+        self._orders = orders
+        self._clock = clock
+        self._lifetime = lifetime
+
+    def sign_for_token(self, token: str, request: SigningRequest) -> tuple[bytes, ...]:
+        """A node's first certificate."""
+        key = issue.requested_key(request.csr_pem)
+        node = self._tokens.redeem(token, issue.key_fingerprint(key))
+        if request.impersonate is not None:
+            raise PermissionDenied(
+                f"a bootstrap token is for node {node.node} itself; ask for {request.impersonate} with the node's certificate"
+            )
+        return self._sign(key, node, node, request)
+
+    def sign_for_node(self, caller: NodeId, request: SigningRequest) -> tuple[bytes, ...]:
+        """A node's next certificate, or that of a workload on it."""
+        key = issue.requested_key(request.csr_pem)
+        if caller.trust_domain != self._trust_domain:
+            raise PermissionDenied(f"{caller} is not of trust domain {self._trust_domain}")
+        if request.impersonate is None:
+            return self._sign(key, caller, caller, request)
+        self._check_runs(caller.node, request.impersonate)
+        return self._sign(key, request.impersonate, caller, request)
+
+    def _check_runs(self, node: str, identity: SpiffeId) -> None:
+        if identity.trust_domain != self._trust_domain:
+            raise PermissionDenied(f"{identity} is not of trust domain {self._trust_domain}")
+        orders = self._orders(node).values()
+        if any(isinstance(order, Accepted) and order.identity == identity for order in orders):
+            return
+        raise PermissionDenied(
+            f"node {node} has no accepted workload that runs as {identity}; add one there with `ambient workload add "
+            f"NAME --namespace {identity.namespace} --service-account {identity.service_account}`"
+        )
+
+    def _sign(
+        self, key: issue.PublicKey, identity: SpiffeId | NodeId, caller: NodeId, request: SigningRequest
+    ) -> tuple[bytes, ...]:
+        lifetime = max(SHORTEST, min(request.lifetime or self._lifetime, self._lifetime))
+        chain = issue.issue(self._authority, key, identity, self._clock(), lifetime)
+        log.info(
+            "certificate issued",
+            identity=str(identity),
+            node=caller.node,
+            seconds=int(lifetime.total_seconds()),
+        )
+        return chain

@@ -1,0 +1,610 @@
+"""The sole writer of the mesh: objects of configuration and registrations of nodes in, snapshots and deltas out.
+
+Objects meet here. What two of them cannot both have (an address, a name) stays with the one that had it; the other is
+refused with a sentence until it is free. Then the namespaces that a change touches are rendered anew, and what
+differs from before is the delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from immutables import Map
+
+from ambient.control.objects import (
+    AuthorizationPolicy,
+    Key,
+    Mode,
+    Namespace,
+    Object,
+    PeerAuthentication,
+    SelectingService,
+    ServiceAccount,
+    WorkloadEntry,
+    selects,
+)
+from ambient.control.schema import is_dns_name
+from ambient.control.translate import (
+    dataplane_mode,
+    is_strict,
+    oldest,
+    port_level,
+    static_strict,
+)
+from ambient.core import delta
+from ambient.core.delta import Delta, Resource
+from ambient.core.model.address import IpAddress, NetworkAddress
+from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.identity import SpiffeId
+from ambient.core.model.service import Port, Service
+from ambient.core.model.workload import Locality, TunnelProtocol, Workload
+from ambient.core.snapshot import EMPTY, Snapshot
+from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
+
+_Name: TypeAlias = tuple[type[Resource], str]
+
+_FRESH: Final = ""
+"""In place of a reason: an object that was not judged yet."""
+
+PORT_LABEL: Final = "port.ambient.dev/"
+"""A label ``port.ambient.dev/NAME: "8080"`` names a port of a workload, for services with a named targetPort."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the mesh is called."""
+
+    trust_domain: str = "cluster.local"
+    cluster: str = "local"
+    root_namespaces: tuple[str, ...] = ("ambient-system", "istio-system")
+    """Where policies count for the whole mesh; the first one holds what ambient makes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A workload of the mesh, wherever it was told of."""
+
+    uid: str
+    name: str
+    namespace: str
+    service_account: str
+    addresses: tuple[IpAddress, ...]
+    labels: Map[str, str]
+    ports: Mapping[str, int]
+    network: str = ""
+    node: str = ""
+    locality: Locality = Locality()  # noqa: RUF009
+    capacity: int = 1
+    is_enrolled: bool = False
+    """Its inbound connections meet policies of plaintext."""
+    speaks_hbone: bool = False
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What has to be rendered anew."""
+
+    namespaces: set[str] = field(default_factory=set)
+    members: set[tuple[str, str]] = field(default_factory=set)
+    """Namespace and uid, where the rest of the namespace is as it was."""
+
+
+class Index:
+    """What is configured and registered, and the mesh that comes of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.snapshot: Snapshot = EMPTY
+        self._wanted: Mapping[Key, Object] = {}
+        self._namespaces: dict[str, Namespace] = {}
+        self._accounts: dict[tuple[str, str], ServiceAccount] = {}
+        self._services: dict[str, dict[str, SelectingService]] = {}
+        self._peers: dict[str, dict[str, PeerAuthentication]] = {}
+        self._policies: dict[str, dict[str, AuthorizationPolicy]] = {}
+        self._members: dict[str, dict[str, _Member]] = {}
+        """Accepted ones, by namespace and uid."""
+        self._registered: dict[str, dict[str, LocalWorkload]] = {}
+        """As nodes reported them, by node and uid, in the order of their coming."""
+        self._node_of: dict[str, str] = {}
+        """Which node an accepted uid belongs to."""
+        self._claims: dict[NetworkAddress, Key] = {}
+        self._claimed: dict[Key, tuple[NetworkAddress, ...]] = {}
+        self._refused: dict[Key, str] = {}
+        """Objects that another one stands in the way of."""
+        self._orders: dict[str, dict[str, Order]] = {}
+        self._rendered: dict[str, dict[_Name, Resource]] = {}
+        self._warnings: dict[tuple[str, str], tuple[str, ...]] = {}
+        """By namespace, and uid where one workload is the cause."""
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why objects of the configuration are not in the mesh though each is right by itself."""
+        return tuple(f"{key}: {why}" for key, why in sorted(self._refused.items()))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What has no effect."""
+        return tuple(warning for _, warnings in sorted(self._warnings.items()) for warning in warnings)
+
+    def orders(self, node: str) -> Mapping[str, Order]:
+        """The word on each workload of a node, by uid."""
+        return self._orders.get(node, {})
+
+    def registered(self, node: str) -> Mapping[str, LocalWorkload]:
+        """What a node has reported, by uid."""
+        return self._registered.get(node, {})
+
+    def configure(self, objects: Mapping[Key, Object]) -> Delta:
+        """Take the whole configuration; an object that is the same value as before costs nothing."""
+        before, self._wanted = self._wanted, objects
+        changed = {key for key, value in objects.items() if before.get(key) != value}
+        gone = before.keys() - objects.keys()
+        touched = _Touched({key.namespace or key.name for key in changed | gone})
+        for key in gone:
+            self._withdraw(key)
+        self._place(changed)
+        self._judge(touched)
+        if any(
+            key.namespace in self.settings.root_namespaces
+            and key.kind in {"PeerAuthentication", "AuthorizationPolicy"}
+            for key in changed | gone
+        ):
+            touched.namespaces |= self._rendered.keys()
+        return self._render(touched)
+
+    def register(
+        self, node: str, upserted: Iterable[LocalWorkload], removed: Iterable[str], *, full: bool
+    ) -> Delta:
+        """Take what a node reports; ``full``: what is not in ``upserted`` is gone."""
+        held = self._registered.setdefault(node, {})
+        reported = {workload.uid: workload for workload in upserted}
+        touched = _Touched()
+        for uid in [*removed, *(held.keys() - reported.keys() if full else ())]:
+            if uid in held and uid not in reported:
+                self._forget(node, held.pop(uid), touched)
+        for workload in reported.values():
+            known = held.get(workload.uid)
+            if known is not None and _identity(known) != _identity(workload):
+                self._forget(node, known, touched)
+            held[workload.uid] = workload
+            touched.members.add((workload.namespace, workload.uid))
+        if not held:
+            del self._registered[node]
+        self._judge(touched)
+        return self._render(touched)
+
+    def forget_node(self, node: str) -> Delta:
+        """A node is gone for good."""
+        return self.register(node, (), (), full=True)
+
+    # Objects
+
+    def _withdraw(self, key: Key) -> None:
+        self._release(key)
+        self._refused.pop(key, None)
+        match key.kind:
+            case "Namespace":
+                self._namespaces.pop(key.name, None)
+            case "ServiceAccount":
+                self._accounts.pop((key.namespace, key.name), None)
+            case "Service":
+                self._services.get(key.namespace, {}).pop(key.name, None)
+            case "WorkloadEntry":
+                self._members.get(key.namespace, {}).pop(self._uid(key), None)
+            case "PeerAuthentication":
+                self._peers.get(key.namespace, {}).pop(key.name, None)
+            case _:
+                self._policies.get(key.namespace, {}).pop(key.name, None)
+
+    def _place(self, changed: set[Key]) -> None:
+        for key in sorted(changed):
+            match self._wanted[key]:
+                case Namespace() as namespace:
+                    self._namespaces[key.name] = namespace
+                case ServiceAccount() as account:
+                    self._accounts[key.namespace, key.name] = account
+                case PeerAuthentication() as policy:
+                    self._peers.setdefault(key.namespace, {})[key.name] = policy
+                case AuthorizationPolicy() as policy:
+                    self._policies.setdefault(key.namespace, {})[key.name] = policy
+                case SelectingService() | WorkloadEntry():
+                    self._refused[key] = _FRESH
+
+    def _settle_claims(self, touched: _Touched) -> None:
+        """Give addresses to the objects that wait for theirs.
+
+        Objects that change at once may swap their addresses, so what they had is free to each of them.
+        """
+        waiting = sorted(self._refused)
+        had = {key: self._release(key) for key in waiting if self._refused[key] == _FRESH}
+        for key in waiting:
+            wanted = self._wanted[key]
+            why = self._claim(key, tuple(_addresses(wanted)))
+            if why is not None:
+                self._refused[key] = why
+                continue
+            del self._refused[key]
+            touched.namespaces.add(key.namespace)
+            if isinstance(wanted, SelectingService):
+                self._services.setdefault(key.namespace, {})[key.name] = wanted
+            elif isinstance(wanted, WorkloadEntry):
+                member = self._entry_member(wanted)
+                self._members.setdefault(key.namespace, {})[member.uid] = member
+        for key, why in tuple(self._refused.items()):
+            if had.get(key) and self._claim(key, had[key]) is not None:
+                # What its last good version had was taken by an object that changed with it.
+                self._withdraw(key)
+                self._refused[key] = why
+                touched.namespaces.add(key.namespace)
+
+    def _claim(self, key: Key, addresses: tuple[NetworkAddress, ...]) -> str | None:
+        for address in addresses:
+            why = _unusable(address.ip)
+            holder = self._claims.get(address)
+            if why is None and holder not in {None, key}:
+                why = f"is {holder}'s already; give it another, or remove that one"
+            if why is not None:
+                return f"address {address.ip} {why}"
+        self._release(key)
+        for address in addresses:
+            self._claims[address] = key
+        self._claimed[key] = addresses
+        return None
+
+    def _release(self, key: Key) -> tuple[NetworkAddress, ...]:
+        addresses = self._claimed.pop(key, ())
+        for address in addresses:
+            del self._claims[address]
+        return addresses
+
+    # Registrations
+
+    def _forget(self, node: str, workload: LocalWorkload, touched: _Touched) -> None:
+        self._orders.get(node, {}).pop(workload.uid, None)
+        if self._is_accepted(node, workload.uid):
+            self._expel(workload, touched)
+
+    def _expel(self, workload: LocalWorkload, touched: _Touched) -> None:
+        del self._node_of[workload.uid]
+        self._release(_claimant(workload))
+        self._members[workload.namespace].pop(workload.uid, None)
+        touched.members.add((workload.namespace, workload.uid))
+
+    def _judge(self, touched: _Touched) -> None:
+        """Decide on the workloads that are touched, and on all that were refused."""
+        self._settle_claims(touched)
+        concerned = [
+            (node, workload)
+            for node, workloads in self._registered.items()
+            for workload in workloads.values()
+            if workload.namespace in touched.namespaces
+            or (workload.namespace, workload.uid) in touched.members
+            or not self._is_accepted(node, workload.uid)
+        ]
+        # Those that stand come first, so that nobody takes an address or a name from them.
+        concerned.sort(key=lambda pair: not self._is_accepted(pair[0], pair[1].uid))
+        for node, workload in concerned:
+            order = self._order(node, workload)
+            self._orders.setdefault(node, {})[workload.uid] = order
+            match order:
+                case Refused():
+                    if self._is_accepted(node, workload.uid):
+                        self._expel(workload, touched)
+                case Accepted(_, _, enrolled):
+                    self._node_of[workload.uid] = node
+                    member = self._registered_member(node, workload, is_enrolled=enrolled)
+                    self._members.setdefault(workload.namespace, {})[workload.uid] = member
+                    touched.members.add((workload.namespace, workload.uid))
+        self._settle_claims(touched)
+
+    def _is_accepted(self, node: str, uid: str) -> bool:
+        return self._node_of.get(uid) == node
+
+    def _order(self, node: str, workload: LocalWorkload) -> Order:
+        why = self._why_refused(node, workload)
+        if why is not None:
+            return Refused(workload.uid, f"workload {workload.namespace}/{workload.name}: {why}")
+        identity = SpiffeId(self.settings.trust_domain, workload.namespace, workload.service_account)
+        return Accepted(workload.uid, identity, self._is_enrolled(workload))
+
+    def _why_refused(self, node: str, workload: LocalWorkload) -> str | None:
+        namespace, account = workload.namespace, workload.service_account
+        uid = f"{self.settings.cluster}/ambient.dev/Workload/{namespace}/{workload.name}"
+        if not is_dns_name(workload.name):
+            return "its name is not a DNS name; use a-z, 0-9, - and ."
+        if workload.uid != uid:
+            return f"its uid is {workload.uid!r}; it must be {uid!r}"
+        if namespace not in self._namespaces:
+            return f"namespace {namespace!r} is not configured; add a v1 Namespace of that name"
+        allowed = self._accounts.get((namespace, account))
+        if allowed is None:
+            return (
+                f"service account {account!r} is not configured; add a v1 ServiceAccount of that name "
+                f"to namespace {namespace}"
+            )
+        if allowed.nodes is not None and node not in allowed.nodes:
+            return (
+                f"service account {namespace}/{account} may not run on node {node}; add the node to its "
+                "annotation ambient.dev/nodes"
+            )
+        other = self._node_of.get(workload.uid, node)
+        if other != node:
+            return (
+                f"node {other} has a workload of that name; take another name, or if that node is gone for good "
+                f"run `ambient control forget-node {other}`"
+            )
+        if not workload.addresses:
+            return "it has no address; give its network namespace an interface that is up and has one"
+        addresses = tuple(NetworkAddress("", ip) for ip in workload.addresses)
+        return self._claim(_claimant(workload), addresses)
+
+    def _is_enrolled(self, workload: LocalWorkload) -> bool:
+        own = dataplane_mode(workload.labels)
+        return (own or self._namespaces[workload.namespace].dataplane_mode) == "ambient"
+
+    def _registered_member(self, node: str, workload: LocalWorkload, *, is_enrolled: bool) -> _Member:
+        labels = workload.labels
+        ports = {
+            label.removeprefix(PORT_LABEL): int(value)
+            for label, value in labels.items()
+            if label.startswith(PORT_LABEL) and value.isascii() and value.isdigit() and 0 < int(value) < 65536
+        }
+        return _Member(
+            uid=workload.uid,
+            name=workload.name,
+            namespace=workload.namespace,
+            service_account=workload.service_account,
+            addresses=workload.addresses,
+            labels=labels,
+            ports=ports,
+            node=node,
+            locality=Locality(
+                labels.get("topology.kubernetes.io/region", ""),
+                labels.get("topology.kubernetes.io/zone", ""),
+                labels.get("topology.istio.io/subzone", ""),
+            ),
+            is_enrolled=is_enrolled,
+            speaks_hbone=is_enrolled and workload.captured,
+        )
+
+    def _entry_member(self, entry: WorkloadEntry) -> _Member:
+        return _Member(
+            uid=self._uid(entry.key),
+            name=entry.name,
+            namespace=entry.namespace,
+            service_account=entry.service_account,
+            addresses=(entry.address,),
+            labels=entry.labels,
+            ports=entry.ports,
+            network=entry.network,
+            locality=entry.locality,
+            capacity=entry.capacity,
+            is_enrolled=entry.speaks_hbone,
+            speaks_hbone=entry.speaks_hbone,
+        )
+
+    def _uid(self, key: Key) -> str:
+        return f"{self.settings.cluster}/networking.istio.io/WorkloadEntry/{key.namespace}/{key.name}"
+
+    # What comes of it
+
+    def _render(self, touched: _Touched) -> Delta:
+        upserted: list[Resource] = []
+        removed: list[_Name] = []
+        whole = touched.namespaces | {self.settings.root_namespaces[0]}
+        for namespace in sorted(whole):
+            before = self._rendered.get(namespace, {})
+            for kind, name in before:
+                if kind is Workload:
+                    self._warnings.pop((namespace, name), None)
+            after = {_name(resource): resource for resource in self._resources(namespace)}
+            upserted += [resource for name, resource in after.items() if before.get(name) != resource]
+            removed += [name for name in before if name not in after]
+            self._rendered[namespace] = after
+            if not after:
+                del self._rendered[namespace]
+        for namespace, uid in sorted(touched.members):
+            if namespace in whole:
+                continue
+            rendered = self._rendered.setdefault(namespace, {})
+            member = self._members.get(namespace, {}).get(uid)
+            self._warnings.pop((namespace, uid), None)
+            if member is not None:
+                workload = self._workload(member, self._peers_of(namespace))
+                if rendered.get((Workload, uid)) != workload:
+                    upserted.append(workload)
+                    rendered[Workload, uid] = workload
+            elif rendered.pop((Workload, uid), None) is not None:
+                removed.append((Workload, uid))
+        change = Delta(
+            tuple(upserted),
+            tuple(name for kind, name in removed if kind is not Authorization),
+            tuple(name for kind, name in removed if kind is Authorization),
+        )
+        if change != Delta():
+            self.snapshot = delta.apply(self.snapshot, change)
+        return change
+
+    def _resources(self, namespace: str) -> Iterator[Resource]:
+        """Everything that belongs to a namespace."""
+        if namespace == self.settings.root_namespaces[0] and self._has_strict():
+            yield static_strict(namespace)
+        for policy in self._policies.get(namespace, {}).values():
+            if policy.authorization is not None:
+                yield policy.authorization
+        peers = self._peers_of(namespace)
+        yield from peers.port_level.values()
+        for service in self._services.get(namespace, {}).values():
+            yield service.service
+        for member in self._members.get(namespace, {}).values():
+            yield self._workload(member, peers)
+        self._warnings[namespace, ""] = peers.warnings
+
+    def _workload(self, member: _Member, peers: _Peers) -> Workload:
+        labels = member.labels
+        warnings: list[str] = []
+        services = {
+            service.service.key: _resolved(service, member, warnings)
+            for service in self._services.get(member.namespace, {}).values()
+            if service.selector is not None and selects(service.selector, labels)
+        }
+        if warnings:
+            self._warnings[member.namespace, member.uid] = tuple(warnings)
+        return Workload(
+            uid=member.uid,
+            name=member.name,
+            namespace=member.namespace,
+            service_account=member.service_account,
+            trust_domain=self.settings.trust_domain,
+            addresses=member.addresses,
+            network=member.network,
+            tunnel=TunnelProtocol.HBONE if member.speaks_hbone else TunnelProtocol.NONE,
+            node=member.node,
+            cluster=self.settings.cluster,
+            canonical_name=_first(labels, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+            or member.name,
+            canonical_revision=_first(
+                labels, "service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"
+            )
+            or "latest",
+            workload_name=member.name,
+            services=Map(services),
+            policies=tuple(sorted(self._selected(member, peers))),
+            locality=member.locality,
+            capacity=member.capacity,
+        )
+
+    def _selected(self, member: _Member, peers: _Peers) -> Iterator[str]:
+        for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):
+            for policy in self._policies.get(namespace, {}).values():
+                if (
+                    policy.authorization is not None
+                    and policy.authorization.scope is Scope.WORKLOAD_SELECTOR
+                    and selects(policy.selector, member.labels)
+                ):
+                    yield policy.authorization.key
+        if not member.is_enrolled:
+            return
+        own = oldest(tuple(policy for policy in peers.selecting if selects(policy.selector, member.labels)))
+        if own is not None and own.name in peers.port_level:
+            yield peers.port_level[own.name].key
+        elif (peers.inherited is Mode.STRICT) if own is None else is_strict(own, peers.inherited):
+            yield static_strict(self.settings.root_namespaces[0]).key
+
+    def _peers_of(self, namespace: str) -> _Peers:
+        """Mesh, then namespace, then workload: each may leave the mode to the one before."""
+        roots = self.settings.root_namespaces
+        wide = [
+            tuple(
+                policy
+                for place in places
+                for policy in self._peers.get(place, {}).values()
+                if not policy.selector
+            )
+            for places in (roots, () if namespace in roots else (namespace,))
+        ]
+        inherited = Mode.UNSET
+        warnings: list[str] = []
+        for policies in wide:
+            counting = oldest(policies)
+            if counting is not None and counting.mode is not Mode.UNSET:
+                inherited = counting.mode
+            warnings += [
+                f"{policy.key}: has no effect, as {counting.key} is older and as wide; remove one of them"
+                for policy in policies
+                if counting is not None and policy is not counting and policy.namespace == namespace
+            ]
+        selecting = (
+            ()
+            if namespace in roots
+            else tuple(policy for policy in self._peers.get(namespace, {}).values() if policy.selector)
+        )
+        converted = {policy.name: port_level(policy, inherited) for policy in selecting}
+        return _Peers(
+            inherited,
+            selecting,
+            {name: authorization for name, authorization in converted.items() if authorization is not None},
+            tuple(warnings),
+        )
+
+    def _has_strict(self) -> bool:
+        return any(
+            policy.mode is Mode.STRICT for policies in self._peers.values() for policy in policies.values()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Peers:
+    """PeerAuthentication as one namespace sees it."""
+
+    inherited: Mode
+    """Where a workload's own policy says nothing, or there is none."""
+    selecting: tuple[PeerAuthentication, ...]
+    port_level: Mapping[str, Authorization]
+    """By name of the policy that it stands for."""
+    warnings: tuple[str, ...]
+
+
+def _resolved(service: SelectingService, member: _Member, warnings: list[str]) -> tuple[Port, ...]:
+    """A service's ports as the workload's own; a name that it does not have is no port of it."""
+    ports: list[Port] = []
+    for port in service.ports:
+        match port.target:
+            case int() as number:
+                ports.append(Port(port.service_port, number))
+            case str() as name if name in member.ports:
+                ports.append(Port(port.service_port, member.ports[name]))
+            case str() as name:
+                warnings.append(
+                    f"{service.key}: port {port.service_port} has no endpoint in workload "
+                    f"{member.namespace}/{member.name}, which has no port named {name!r}; "
+                    f"label it {PORT_LABEL}{name}=NUMBER, or name it in the WorkloadEntry's ports"
+                )
+    return tuple(ports)
+
+
+def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
+    match wanted:
+        case SelectingService(service, _, _):
+            yield from service.addresses
+        case WorkloadEntry():
+            yield NetworkAddress(wanted.network, wanted.address)
+        case _:
+            return
+
+
+def _unusable(ip: IpAddress) -> str | None:
+    for kind, is_so in (
+        ("loopback", ip.is_loopback),
+        ("multicast", ip.is_multicast),
+        ("unspecified", ip.is_unspecified),
+        ("link-local", ip.is_link_local),
+    ):
+        if is_so:
+            return f"is {kind} and cannot be reached from other nodes; give it another"
+    return None
+
+
+def _claimant(workload: LocalWorkload) -> Key:
+    return Key("workload", workload.namespace, workload.name)
+
+
+def _identity(workload: LocalWorkload) -> tuple[object, ...]:
+    """What makes it another workload when it changes."""
+    return (workload.name, workload.namespace, workload.service_account, workload.addresses)
+
+
+def _name(resource: Resource) -> _Name:
+    match resource:
+        case Workload():
+            return Workload, resource.uid
+        case Service():
+            return Service, resource.key
+        case Authorization():
+            return Authorization, resource.key
+
+
+def _first(labels: Mapping[str, str], *keys: str) -> str:
+    return next((value for key in keys if (value := labels.get(key))), "")

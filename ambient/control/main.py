@@ -1,0 +1,282 @@
+"""The control plane, joined: a folder and nodes in, deltas and certificates out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from ambient.aio.tasks import Tasks
+from ambient.control import folder
+from ambient.control.ads import Publisher
+from ambient.control.ca import SHORTEST, CertificateAuthority
+from ambient.control.catalog import Catalog
+from ambient.control.index import Index, Settings
+from ambient.control.registry import Registry
+from ambient.control.store import Store
+from ambient.control.tokens import Tokens
+from ambient.core.delta import Delta
+from ambient.core.errors import ConfigError, InvalidIdentity
+from ambient.core.model.identity import NodeId
+from ambient.core.pki import issue
+from ambient.core.pki.rotation import next_renewal
+from ambient.rpc.discovery import discovery_service
+from ambient.rpc.encoding import encode_delta
+from ambient.rpc.operator import SOCKET, Status, operator_service
+from ambient.rpc.reporting import registry_service
+from ambient.rpc.server import serve_nodes, serve_operator, serve_strangers
+from ambient.rpc.signing import signing_service
+from ambient.telemetry import exposition, log
+from ambient.telemetry.admin import Admin, ready
+from ambient.telemetry.exposition import Number
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a control plane was started."""
+
+    config: Path
+    state_dir: Path
+    listen: str = "0.0.0.0:15012"
+    bootstrap_listen: str = "0.0.0.0:15013"
+    advertise: tuple[str, ...] = ()
+    trust_domain: str = "cluster.local"
+    cluster: str = "local"
+    root_namespace: str = "ambient-system"
+    certificate_lifetime: timedelta = issue.LEAF_LIFETIME
+    admin: str | None = None
+
+
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+async def run(options: Options) -> None:
+    """Run a control plane until SIGTERM or SIGINT. Raises ConfigError if it cannot start."""
+    async with AsyncExitStack() as stack:
+        control = await Control.start(options, stack)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((stopped, control.failed), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        log.info("control plane stopping")
+        if control.failed.done():
+            control.failed.result()
+
+
+class Control:
+    """A running control plane. What it does is in the parts; this holds them together."""
+
+    def __init__(self, options: Options, store: Store, clock: Callable[[], datetime]) -> None:
+        self.options = options
+        self.store = store
+        self.node_port = 0
+        self.bootstrap_port = 0
+        self.admin_port = 0
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when a part of it has crashed."""
+        self._clock = clock
+        roots = tuple(dict.fromkeys((options.root_namespace, "ambient-system", "istio-system")))
+        self._catalog = Catalog(roots)
+        self._index = Index(Settings(options.trust_domain, options.cluster, roots))
+        self._publisher = Publisher(options.trust_domain)
+        self._registry = Registry(self._index, store, self._publish)
+        self._tokens = Tokens(store, options.trust_domain, clock)
+        self._signer = CertificateAuthority(
+            store.authority,
+            options.trust_domain,
+            self._tokens,
+            self._index.orders,
+            clock,
+            options.certificate_lifetime,
+        )
+        self._certificate = self._new_certificate()
+        self._said: frozenset[str] = frozenset()
+
+    @classmethod
+    async def start(
+        cls, options: Options, stack: AsyncExitStack, clock: Callable[[], datetime] = now
+    ) -> Control:
+        """Read the folder, take up the state, then listen; ``stack`` ends it. Raises ConfigError."""
+        _check(options)
+        store = Store.open(options.state_dir, options.trust_domain, clock())
+        stack.callback(store.close)
+        control = cls(options, store, clock)
+        changes = folder.watch(options.config)
+        # Nobody is told half of it: the folder and what was registered stand before the first node can ask.
+        control._configure(await anext(changes))
+        control._registry.restore()
+        await control._listen(stack)
+        tasks = Tasks(control._crashed)
+        stack.push_async_callback(tasks.stop)
+        tasks.start(control._follow(changes), "folder")
+        tasks.start(control._renew(), "certificate")
+        log.info(
+            "control plane ready",
+            listen=options.listen,
+            bootstrap=options.bootstrap_listen,
+            trust_domain=options.trust_domain,
+            root_cert=str(store.root_certificate),
+            errors=len(control.status().errors),
+        )
+        return control
+
+    def create_token(self, node: str, ttl_seconds: int) -> str:
+        """A bootstrap token."""
+        return self._tokens.create(node, ttl_seconds)
+
+    def forget_node(self, node: str) -> int:
+        """Take a dead node's workloads out of the mesh."""
+        if node in self._registry.nodes:
+            raise ConfigError(f"node {node} is connected: stop its proxy first")
+        log.info("node forgotten", node=node)
+        return self._registry.forget_node(node)
+
+    def status(self) -> Status:
+        """How it stands."""
+        snapshot = self._index.snapshot
+        return Status(
+            trust_domain=self.options.trust_domain,
+            version=snapshot.version,
+            namespaces=sum(key.kind == "Namespace" for key in self._catalog.objects),
+            services=len(snapshot.services),
+            workloads=len(snapshot.workloads),
+            authorizations=len(snapshot.authorizations),
+            connected_nodes=tuple(sorted(self._publisher.nodes | self._registry.nodes)),
+            errors=self._catalog.errors + self._index.errors,
+            warnings=self._catalog.warnings + self._index.warnings,
+        )
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        options, roots = self.options, self.store.authority.root_pem
+        operator = await serve_operator(options.state_dir / SOCKET, [operator_service(self)])
+        stack.push_async_callback(operator.stop)
+        strangers = await serve_strangers(
+            options.bootstrap_listen,
+            lambda: self._certificate,
+            roots,
+            [signing_service(self._signer, by_token=True)],
+        )
+        stack.push_async_callback(strangers.stop)
+        nodes = await serve_nodes(
+            options.listen,
+            lambda: self._certificate,
+            roots,
+            [
+                signing_service(self._signer, by_token=False),
+                discovery_service(self._publisher),
+                registry_service(self._registry),
+            ],
+        )
+        stack.push_async_callback(nodes.stop)
+        self.node_port, self.bootstrap_port = nodes.port, strangers.port
+        if options.admin is not None:
+            metrics = exposition.Exposition(
+                exposition.build("control", version("ambient")),
+                exposition.numbers(
+                    Number(
+                        "ambient_control_connected_nodes",
+                        "Nodes with a stream.",
+                        lambda: len(self.status().connected_nodes),
+                    ),
+                    Number(
+                        "ambient_control_errors",
+                        "Errors of configuration that stand.",
+                        lambda: len(self.status().errors),
+                    ),
+                    Number(
+                        "ambient_control_version",
+                        "Version of the mesh.",
+                        lambda: self._index.snapshot.version,
+                    ),
+                    Number(
+                        "ambient_control_workloads",
+                        "Workloads in the mesh.",
+                        lambda: len(self._index.snapshot.workloads),
+                    ),
+                ),
+            )
+            admin = Admin({"GET /healthz/ready": ready(lambda: None), "GET /metrics": metrics.page})
+            host, _, port = options.admin.rpartition(":")
+            try:
+                self.admin_port = await admin.start(host.strip("[]"), int(port))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--admin {options.admin} cannot be listened on: {error}") from error
+            stack.push_async_callback(admin.stop)
+
+    async def _follow(self, changes: folder.Changes) -> None:
+        async for change in changes:
+            self._configure(change)
+
+    def _configure(self, change: folder.Change) -> None:
+        self._catalog.apply(change)
+        self._registry.announce(self._index.configure(self._catalog.objects))
+        status = self.status()
+        log.info(
+            "configuration applied",
+            files=len(change.changed) + len(change.removed),
+            version=status.version,
+            errors=len(status.errors),
+            warnings=len(status.warnings),
+        )
+        # Each sentence once, when it becomes true.
+        for error in status.errors:
+            if error not in self._said:
+                log.error("configuration refused", error=error)
+        for warning in status.warnings:
+            if warning not in self._said:
+                log.warning("configuration without effect", warning=warning)
+        self._said = frozenset(status.errors + status.warnings)
+
+    def _publish(self, change: Delta) -> None:
+        if change != Delta():
+            self._publisher.publish(encode_delta(change))
+
+    def _new_certificate(self) -> issue.ServerCertificate:
+        return issue.issue_server(
+            self.store.authority,
+            self.options.trust_domain,
+            self.options.advertise,
+            self._clock(),
+            self.options.certificate_lifetime,
+        )
+
+    async def _renew(self) -> None:
+        while True:
+            certificate = self._certificate
+            due = next_renewal(certificate.not_before, certificate.not_after, random.uniform(-1, 1))  # noqa: S311
+            # Asked again and again, as the wall clock may jump.
+            while (left := (due - self._clock()).total_seconds()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(min(left, 60))
+            self._certificate = self._new_certificate()
+            log.info("server certificate renewed", not_after=self._certificate.not_after)
+
+    def _crashed(self, name: str, error: BaseException) -> None:
+        log.error("task crashed", task=name, error=repr(error))
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+
+def _check(options: Options) -> None:
+    try:
+        NodeId.parse(f"spiffe://{options.trust_domain}/node/check")
+    except InvalidIdentity as error:
+        raise ConfigError(
+            f"--trust-domain {options.trust_domain!r} is not one: use a-z, 0-9, - . and _"
+        ) from error
+    if options.certificate_lifetime < SHORTEST:
+        raise ConfigError(f"--certificate-lifetime is less than {SHORTEST.total_seconds():.0f} seconds")
+    for flag, listen in (("--listen", options.listen), ("--bootstrap-listen", options.bootstrap_listen)):
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ConfigError(f"{flag} {listen!r} is not ADDRESS:PORT, such as 0.0.0.0:15012")

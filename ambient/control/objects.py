@@ -1,0 +1,152 @@
+"""The nouns of configuration: what one object of a file means, before it meets any other object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from immutables import Map
+
+from ambient.core.model.address import IpAddress
+from ambient.core.model.authorization import Authorization
+from ambient.core.model.service import Service
+from ambient.core.model.workload import Locality
+
+Selector: TypeAlias = Map[str, str]
+"""Labels that a workload must carry; empty selects every one."""
+
+
+class Key(NamedTuple):
+    """What an object is known by; ``namespace`` is empty for a Namespace."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+class Mode(Enum):
+    """Whether plaintext is let in."""
+
+    UNSET = "UNSET"
+    STRICT = "STRICT"
+    PERMISSIVE = "PERMISSIVE"
+    DISABLE = "DISABLE"
+    """To a mesh that always takes mutual TLS, the same as PERMISSIVE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace; ``dataplane_mode`` is ``ambient``, ``none`` or empty."""
+
+    name: str
+    dataplane_mode: str
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Namespace", "", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """An identity that workloads may run as; on any node, or only on ``nodes``."""
+
+    namespace: str
+    name: str
+    nodes: frozenset[str] | None
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("ServiceAccount", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPort:
+    """A service port; ``target`` is a port of the workload, or the name of one."""
+
+    service_port: int
+    target: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class SelectingService:
+    """A service and whom it selects; None: nobody."""
+
+    service: Service
+    selector: Selector | None
+    ports: tuple[TargetPort, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Service", self.service.namespace, self.service.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadEntry:
+    """A workload that no node of ours runs."""
+
+    namespace: str
+    name: str
+    service_account: str
+    address: IpAddress
+    ports: Map[str, int]
+    labels: Map[str, str]
+    network: str
+    locality: Locality
+    capacity: int
+    speaks_hbone: bool
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("WorkloadEntry", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAuthentication:
+    """Which workloads let plaintext in."""
+
+    namespace: str
+    name: str
+    created: str
+    """RFC 3339 in UTC; empty: unknown, and younger than any."""
+    selector: Selector
+    mode: Mode
+    ports: Map[int, Mode]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("PeerAuthentication", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationPolicy:
+    """A policy, and whom it selects if its scope is WORKLOAD_SELECTOR; None: nothing that L4 can enforce."""
+
+    namespace: str
+    name: str
+    authorization: Authorization | None
+    selector: Selector
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("AuthorizationPolicy", self.namespace, self.name)
+
+
+Object: TypeAlias = (
+    Namespace | ServiceAccount | SelectingService | WorkloadEntry | PeerAuthentication | AuthorizationPolicy
+)
+
+
+def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
+    """Whether ``labels`` carry all of ``selector``."""
+    return all(labels.get(key) == value for key, value in selector.items())

@@ -1,0 +1,198 @@
+"""What a control plane must not forget: its root, the tokens it gave out, what nodes reported.
+
+The root key is a file that only root can read; the rest is one sqlite database beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Self
+
+from immutables import Map
+
+from ambient.core.errors import ConfigError
+from ambient.core.pki.issue import Authority, new_authority
+from ambient.rpc.registration import LocalWorkload
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS token (
+    hash BLOB PRIMARY KEY, node TEXT NOT NULL, expires INTEGER NOT NULL, used_by BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS registration (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
+    UNIQUE (node, uid)
+) STRICT;
+"""
+
+
+class Store:
+    """The state folder of one control plane, which it alone uses while this is open."""
+
+    def __init__(self, folder: Path, lock: int, database: sqlite3.Connection, authority: Authority) -> None:
+        self.folder = folder
+        self.authority = authority
+        self._lock = lock
+        self._database = database
+
+    @classmethod
+    def open(cls, folder: Path, trust_domain: str, now: datetime) -> Self:
+        """Make the folder or take up what is in it. Raises ConfigError if it cannot be used."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"--state-dir {folder} cannot be used: {error.strerror}; run as root, or name another folder"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise ConfigError(
+                f"--state-dir {folder} is in use by another control plane: stop it, or name another folder"
+            ) from error
+        try:
+            database = _open_database(folder / "control.db")
+            _check_trust_domain(database, trust_domain, folder)
+            return cls(folder, lock, database, _root(folder, trust_domain, now))
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise ConfigError(f"{folder / 'control.db'} cannot be used: {error}") from error
+        except ConfigError:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Let another control plane use the folder."""
+        self._database.close()
+        os.close(self._lock)
+
+    @property
+    def root_certificate(self) -> Path:
+        """What nodes are given to trust."""
+        return self.folder / "root-cert.pem"
+
+    def add_token(self, digest: bytes, node: str, expires: datetime, now: datetime) -> None:
+        """Keep a token's hash; those that are long expired are dropped."""
+        with self._database as database:
+            database.execute("DELETE FROM token WHERE expires < ?", (_seconds(now) - 86400,))
+            database.execute("INSERT INTO token VALUES (?, ?, ?, NULL)", (digest, node, _seconds(expires)))
+
+    def token(self, digest: bytes) -> tuple[str, datetime, bytes | None] | None:
+        """The node that a token is for, when it expires, and the key that has used it."""
+        row = self._database.execute(
+            "SELECT node, expires, used_by FROM token WHERE hash = ?", (digest,)
+        ).fetchone()
+        return None if row is None else (row[0], datetime.fromtimestamp(row[1], UTC), row[2])
+
+    def use_token(self, digest: bytes, key: bytes) -> None:
+        """A token is used up by a key."""
+        with self._database as database:
+            database.execute("UPDATE token SET used_by = ? WHERE hash = ?", (key, digest))
+
+    def registrations(self) -> Iterator[tuple[str, LocalWorkload]]:
+        """What nodes have reported, in the order of their first report."""
+        for node, body in self._database.execute("SELECT node, body FROM registration ORDER BY sequence"):
+            yield node, _workload(json.loads(body))
+
+    def save_registrations(
+        self, node: str, upserted: tuple[LocalWorkload, ...], gone: tuple[str, ...]
+    ) -> None:
+        """Keep what a node has reported."""
+        with self._database as database:
+            database.executemany(
+                "DELETE FROM registration WHERE node = ? AND uid = ?", [(node, uid) for uid in gone]
+            )
+            database.executemany(
+                "INSERT INTO registration (node, uid, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (node, uid) DO UPDATE SET body = excluded.body",
+                [(node, workload.uid, _body(workload)) for workload in upserted],
+            )
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.executescript(_SCHEMA)
+    return database
+
+
+def _check_trust_domain(database: sqlite3.Connection, trust_domain: str, folder: Path) -> None:
+    with database:
+        database.execute("INSERT OR IGNORE INTO setting VALUES ('trust_domain', ?)", (trust_domain,))
+    (kept,) = database.execute("SELECT value FROM setting WHERE name = 'trust_domain'").fetchone()
+    if kept != trust_domain:
+        raise ConfigError(
+            f"--trust-domain is {trust_domain}, and {folder} is of {kept}: give that, or another --state-dir"
+        )
+
+
+def _root(folder: Path, trust_domain: str, now: datetime) -> Authority:
+    key_file, root_file = folder / "root-key.pem", folder / "root-cert.pem"
+    try:
+        if key_file.exists():
+            return Authority.from_pem(key_file.read_bytes(), root_file.read_bytes())
+        authority = new_authority(trust_domain, now)
+        _write(root_file, authority.root_pem, 0o644)
+        # The key comes last: where it is, the pair is whole.
+        _write(key_file, authority.key_pem, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}; restore the root from a backup") from error
+    return authority
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(file, "wb") as stream:  # noqa: PTH123  # A descriptor.
+        stream.write(content)
+        stream.flush()
+        os.fchmod(file, mode)
+        os.fsync(file)
+    unfinished.rename(path)
+
+
+def _body(workload: LocalWorkload) -> str:
+    return json.dumps(
+        {
+            "uid": workload.uid,
+            "name": workload.name,
+            "namespace": workload.namespace,
+            "service_account": workload.service_account,
+            "addresses": [str(ip) for ip in workload.addresses],
+            "labels": dict(workload.labels),
+            "captured": workload.captured,
+        }
+    )
+
+
+def _workload(body: dict[str, object]) -> LocalWorkload:
+    match body:
+        case {
+            "uid": str(uid),
+            "name": str(name),
+            "namespace": str(namespace),
+            "service_account": str(account),
+            "addresses": list(addresses),
+            "labels": dict(labels),
+            "captured": bool(captured),
+        }:
+            ips = tuple(ip_address(ip) for ip in addresses)
+            return LocalWorkload(uid, name, namespace, account, ips, Map(labels), captured)
+        case _:
+            raise ConfigError("control.db holds a registration that cannot be read: remove the file")
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
