@@ -1,0 +1,46 @@
+"""``ambient``: the verbs, each loaded when it is named."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
+_VERBS: Final = ("control", "node", "proxy", "workload", "token", "certificate")
+"""Each is ``app`` in the module of its name."""
+
+
+class Verbs(TyperGroup):
+    """The verbs in the order in which a mesh is set up."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Their names."""
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """One of them."""
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        command = get_command(import_module(f"ambient.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def ambient() -> None:
+    """A sidecarless service mesh: one proxy per node, steered by eBPF."""
+
+
+if __name__ == "__main__":
+    app()
