@@ -85,6 +85,7 @@ typedef __UINTPTR_TYPE__ uintptr_t;
 
 # What programs need of libc's headers, which would drag in more than BPF can compile.
 PRELUDE = f"""
+#define BPF_LICENSE Dual BSD/GPL
 #include <uapi/linux/in.h>
 #define AF_INET 2
 #define AF_INET6 10

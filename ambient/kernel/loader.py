@@ -123,9 +123,9 @@ def remove(folder: Path) -> None:
 def leave() -> None:
     """Remove what no node uses any more: the folder of all nodes, and the file system if it was ours."""
     with bpffs():
-        if not any(PINS.iterdir()):
+        if PINS.exists() and not any(PINS.iterdir()):
             PINS.rmdir()
-            mounts.unmount_if_ours(BPFFS)
+        mounts.unmount_if_ours(BPFFS)
 
 
 def source_folder() -> Path:

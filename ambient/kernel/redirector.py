@@ -114,8 +114,7 @@ class Redirector:
         try:
             redirector = cls(loader.node_folder(node), lock)
             redirector._attach_node(PROBER, PROBER_HOOK, prober_cgroup)
-            redirector._attach_node(PROXY, PROXY_HOOK, proxy_cgroup)
-            redirector._proxy_is_marked = proxy_cgroup is not None
+            redirector.mark_proxy(proxy_cgroup)
         except BaseException:
             os.close(lock)
             raise

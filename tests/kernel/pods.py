@@ -50,6 +50,17 @@ def folder_of_cgroup(name: str) -> Iterator[Path]:
 
 
 @contextmanager
+def nested(group: Path) -> Iterator[Path]:
+    """A cgroup below another, as a container's is below its pod's."""
+    folder = group / "container"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+@contextmanager
 def namespace(name: str) -> Iterator[Namespace]:
     made = Namespace(unique(name))
     try:

@@ -7,11 +7,13 @@ import socket
 from ipaddress import ip_network
 
 import pytest
-from kernel.pods import MAPPED_OUTSIDE, OUTSIDE4, OUTSIDE6, POD4, POD6, World
+from kernel import uring
+from kernel.pods import MAPPED_OUTSIDE, OUTSIDE4, OUTSIDE6, POD4, POD6, World, namespace, nested, socket_of
 
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.pod import Capture, Exclusions
-from ambient.core.redirection import Role
+from ambient.core.redirection import Redirection, Role
+from ambient.kernel.netns import Netns
 
 IP_BIND_ADDRESS_NO_PORT = 24
 TCP_FASTOPEN_CONNECT = 30
@@ -120,6 +122,41 @@ def test_tcp_fast_open(world: World, family: int, destination: str, own: str, ho
         assert world.destinations.take(world.netns.cookie, peer, listener) == meant_for(destination)
         assert connection.recv(16) == b"early"
         assert client.getpeername()[:2] == (destination, PORT)
+
+
+@FAMILIES
+def test_a_connect_through_io_uring(world: World, family: int, destination: str, own: str) -> None:
+    world.capture()
+    client = world.socket(family)
+    client.setblocking(True)
+    assert uring.connect(client, (destination, PORT)) == 0
+    assert world.meant() == meant_for(destination)
+    assert client.getpeername()[:2] == (destination, PORT)
+    assert client.getsockname()[0] == own
+
+
+@FAMILIES
+def test_a_socket_that_meets_the_programs_twice_is_redirected_once(
+    world: World, family: int, destination: str, own: str
+) -> None:
+    """Its container's cgroup is below the pod's, and another pod has its hooks at the root."""
+    with namespace("other") as other, nested(world.group) as container:
+        netns = Netns.open(str(other.path))
+        neighbour = Redirection("neighbour", netns.cookie, (), None, Capture.ON, Exclusions())
+        world.redirector.set(
+            [world.redirection(), neighbour],
+            {"pod": world.netns, "neighbour": netns},
+            {"pod": world.listeners},
+        )
+        since = world.counted()
+        with socket_of(container, world.pod, family) as client:
+            client.connect((destination, PORT))
+            assert world.meant() == meant_for(destination)
+            assert client.getpeername()[:2] == (destination, PORT)
+            assert client.getsockname()[0] == own
+        assert since("redirect_outbound") == 1
+        assert since("pass_redirected") == (0 if world.root else 1)
+        netns.close()
 
 
 def test_a_socket_reused_after_a_refused_connect(world: World) -> None:
