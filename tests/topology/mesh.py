@@ -90,7 +90,7 @@ class Mesh:
             AMBIENT, "control", "--config", self.config, "--state-dir", self.state,
             "--advertise", str(self.host.v4), "--log-format", "json",
         )  # fmt: skip
-        self.control.wait_for_line(READY_SECONDS, message="ready")
+        self.control.wait_for_line(READY_SECONDS, message="control plane ready")
         return self.control
 
     def token(self, node: str) -> str:

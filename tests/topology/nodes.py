@@ -241,9 +241,11 @@ class Topology:
         if error is not None:
             for process in self.processes:
                 sys.stderr.write(f"---- {process.name} ({process.pid})\n{process.tail()}\n")
-        with self._made, contextlib.ExitStack() as first:
-            first.callback(self._stop_processes)
-            self._callers.close()
+        daemons = [process for process in self.processes if "pods" not in process.cgroup.parts]
+        with self._made, contextlib.ExitStack() as last:
+            last.callback(_stop, daemons)
+            last.push(self._callers)
+            _stop([process for process in self.processes if process not in daemons])
 
     def at_exit(self, callback: Callable[[], object]) -> None:
         """Do this at the end, while processes still run and namespaces are there."""
@@ -276,17 +278,18 @@ class Topology:
         self.hosts.append(host)
         return host
 
-    def _stop_processes(self) -> None:
-        for process in self.processes:
-            process.signal(signal.SIGTERM)
-        for process in self.processes:
-            process.stop(5)
-
     def _remove_pins(self) -> None:
         for folder in PINS.glob(f"{self.prefix}*"):
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):
             PINS.rmdir()
+
+
+def _stop(processes: Sequence[Process]) -> None:
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    for process in processes:
+        process.stop(5)
 
 
 def app_command(app: str, *arguments: object) -> list[str]:

@@ -7,6 +7,7 @@ verdict on TLS covers every byte from the SYN on and not only the first packet.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from topology.namespace import entered
+from topology.process import until
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
 PACKET_OUTGOING = 4
@@ -130,10 +132,11 @@ class Wire:
         self._closed: list[Flow] = []
         self._lock = threading.Lock()
         self._stopping = False
+        self._emptied = 0.0
         with entered(netns):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-        self._socket.settimeout(0.1)
+        self._socket.setblocking(False)
         self._thread = threading.Thread(target=self._watch, name="wire", daemon=True)
         self._thread.start()
 
@@ -153,15 +156,8 @@ class Wire:
 
     def drain(self) -> None:
         """Return when what was on the wire at the call has been counted."""
-        deadline = time.monotonic() + 5
-        before = -1
-        while time.monotonic() < deadline:
-            with self._lock:
-                seen = sum(flow.packets for flow in self._flows.values())
-            if seen == before:
-                return
-            before = seen
-            time.sleep(0.15)
+        asked = time.time()
+        until(lambda: self._emptied > asked, 10, "the watcher of the wire to catch up")
 
     def close(self) -> None:
         if self._stopping:
@@ -175,7 +171,9 @@ class Wire:
         while not self._stopping:
             try:
                 frame, (interface, _, kind, _, _) = self._socket.recvfrom(1 << 17)
-            except TimeoutError:
+            except BlockingIOError:
+                self._emptied = time.time()
+                select.select([self._socket], [], [], 0.05)
                 continue
             if kind != PACKET_OUTGOING and interface not in BRIDGES:
                 with self._lock:
