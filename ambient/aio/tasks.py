@@ -14,11 +14,16 @@ class Tasks:
     """Background tasks with an owner: none is lost, and none fails in silence.
 
     ``crashed(name, error)`` is called for a task that ended with an error; the owner decides what that means.
+    ``idle()`` is called when none is left.
     """
 
-    def __init__(self, crashed: Crash) -> None:
+    def __init__(self, crashed: Crash, idle: Callable[[], None] | None = None) -> None:
         self._crashed = crashed
+        self._idle = idle
         self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run ``work`` until it ends or ``stop`` is called."""
@@ -40,3 +45,5 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crashed(task.get_name(), error)
+        if self._idle is not None and not self._running:
+            self._idle()

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ambient.cli.exits import host_and_port, on_errors
+
 app = typer.Typer(help="Run the shared L4 proxy of this node.", invoke_without_command=True)
 
 
@@ -47,10 +49,8 @@ def proxy(
     ] = 25.0,
 ) -> None:
     """Carry the traffic of this node's captured pods."""
-    from ambient.cli import exits  # noqa: PLC0415  # `ambient --help` must not load what only a proxy needs.
-
-    with exits.on_errors(log_format, log_level):
-        from ambient.proxy import main  # noqa: PLC0415
+    with on_errors(log_format, log_level):
+        from ambient.proxy import main  # noqa: PLC0415  # `ambient --help` must not load what only a proxy needs.
 
         host, _, _ = control.rpartition(":")
         settings = main.Settings(
@@ -62,7 +62,7 @@ def proxy(
             bootstrap=bootstrap or f"{host}:15013",
             trust_domain=trust_domain,
             workers=workers or max(2, os.cpu_count() or 1),
-            admin=exits.host_and_port("--admin", admin),
+            admin=host_and_port("--admin", admin),
             access_log=access_log,
             log_format=log_format,
             log_level=log_level,

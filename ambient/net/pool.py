@@ -38,10 +38,11 @@ Dial: TypeAlias = Callable[[PoolKey, Callable[[], ClientTunnel]], Awaitable[Clie
 
 
 class Pool:
-    """Live tunnels by key."""
+    """Live tunnels by key. ``emptied`` is called when the last of them is gone."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, emptied: Callable[[], None] | None = None) -> None:
         self._dial = dial
+        self._emptied = emptied
         self._tunnels: dict[PoolKey, list[ClientTunnel]] = {}
         self._dialling: dict[PoolKey, asyncio.Task[ClientTunnel]] = {}
         self._keys: dict[Tunnel, PoolKey] = {}
@@ -123,3 +124,5 @@ class Pool:
             self._tunnels[key] = rest
         else:
             del self._tunnels[key]
+        if self._emptied is not None and not self._keys:
+            self._emptied()

@@ -58,9 +58,12 @@ class End(ABC):
 
 
 class Relay:
-    """``near`` is the side that asked, ``far`` the side that was asked."""
+    """``near`` is the side that asked, ``far`` the side that was asked.
 
-    __slots__ = ("_ended", "error", "far", "near", "over", "received", "sent")
+    ``ended`` is called once, when nothing of either end is left: what was written has left, or was cut.
+    """
+
+    __slots__ = ("_ended", "_gone", "error", "far", "near", "over", "received", "sent")
 
     def __init__(self, near: End, far: End, ended: Callable[[Relay], None]) -> None:
         self.near, self.far = near, far
@@ -71,14 +74,15 @@ class Relay:
         self.error: str | None = None
         """Why it was cut; None: it ended in order."""
         self.over = False
+        """No more bytes will be taken from either end."""
         self._ended = ended
+        self._gone: set[End] = set()
         near.relay = far.relay = self
 
     def start(self) -> None:
         """Let bytes flow."""
         self.far.start()
-        if not self.over:
-            self.near.start()
+        self.near.start()
 
     def cut(self, why: str) -> None:
         """Reset both ends, for a reason."""
@@ -114,6 +118,12 @@ class Relay:
             self._end(why)
             self._other(end).reset()
 
+    def gone(self, end: End) -> None:
+        """Nothing of ``end`` is left."""
+        self._gone.add(end)
+        if len(self._gone) == 2:
+            self._ended(self)
+
     def full(self, end: End) -> None:
         """``end`` has more to write than it should."""
         self._other(end).hold()
@@ -128,7 +138,6 @@ class Relay:
     def _end(self, why: str | None) -> None:
         self.over = True
         self.error = why
-        self._ended(self)
 
 
 class SocketEnd(End, asyncio.Protocol):
@@ -138,6 +147,7 @@ class SocketEnd(End, asyncio.Protocol):
         self._sock = sock
         self._transport: asyncio.Transport | None = None
         self._held = False
+        self._started = False
         self._gone: str | None = None
 
     @classmethod
@@ -149,9 +159,11 @@ class SocketEnd(End, asyncio.Protocol):
         return end
 
     def start(self) -> None:
+        self._started = True
         if self._gone is not None:
             if self.relay is not None:
                 self.relay.broken(self, self._gone)
+                self.relay.gone(self)
         elif not self._held:
             self._open.resume_reading()
 
@@ -202,8 +214,9 @@ class SocketEnd(End, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gone = _sentence(error)
-        if self.relay is not None:
+        if self.relay is not None and self._started:
             self.relay.broken(self, self._gone)
+            self.relay.gone(self)
 
     def pause_writing(self) -> None:
         if self.relay is not None:

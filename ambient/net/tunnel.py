@@ -66,6 +66,7 @@ class TunnelEnd(End):
         self._waiting = []
         if self._gone is not None:
             self.relay.broken(self, self._gone)
+            self.relay.gone(self)
         elif self.finished_reading:
             self.relay.finished(self)
         if not self._held:
@@ -86,13 +87,17 @@ class TunnelEnd(End):
             self._tunnel.finish(self._stream)
 
     def close(self) -> None:
-        # Both END_STREAMs were sent: the protocol closes the stream by itself.
+        # Both END_STREAMs are sent or queued: the protocol closes the stream by itself.
         self._tunnel.forget(self._stream)
+        if self.relay is not None:
+            self.relay.gone(self)
 
     def reset(self) -> None:
         if self._gone is None:
             self._gone = "reset"
             self._tunnel.reset(self._stream)
+            if self.relay is not None and self._started:
+                self.relay.gone(self)
 
     def hold(self) -> None:
         self._held = True
@@ -142,6 +147,7 @@ class TunnelEnd(End):
             self.answer.set_exception(TunnelLost(why, untouched=untouched))
         elif self._started and self.relay is not None:
             self.relay.broken(self, why)
+            self.relay.gone(self)
 
     def flushed(self) -> bool:
         """Whether a congested stream has room again; its relay is told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ambient.core import baggage, inbound
@@ -29,10 +30,13 @@ IN_FLIGHT: Final = 200
 
 
 class Inbound:
-    """Carries out inbound decisions, for one worker."""
+    """Carries out inbound decisions, for one worker. ``emptied`` is called when its last tunnel is gone."""
 
-    def __init__(self, world: World, dialer: Dialer, live: Live, tasks: Tasks) -> None:
+    def __init__(
+        self, world: World, dialer: Dialer, live: Live, tasks: Tasks, emptied: Callable[[], None]
+    ) -> None:
         self.world, self.dialer, self.live, self.tasks = world, dialer, live, tasks
+        self._emptied = emptied
         self._tunnels: dict[str, set[Tunnel]] = {}
 
     async def serve(self, pod: LocalPod, sock: socket.socket) -> None:
@@ -95,6 +99,11 @@ class Inbound:
                 self.live.opened(pod.uid, seen, relay, Connection(None, client, target), policy)
                 relay.start()
 
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels live."""
+        return sum(len(tunnels) for tunnels in self._tunnels.values())
+
     def leave(self, uid: str | None = None) -> None:
         """Take no more tunnels for a pod (None: for any); those that live may end."""
         for of, tunnels in list(self._tunnels.items()):
@@ -107,6 +116,8 @@ class Inbound:
         tunnels.discard(tunnel)
         if not tunnels:
             del self._tunnels[pod.uid]
+        if not self._tunnels:
+            self._emptied()
 
 
 class _Session:

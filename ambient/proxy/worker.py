@@ -51,6 +51,8 @@ class Worker:
     def __init__(self, index: int, channel: str, access: AccessLog) -> None:
         self._index, self._channel = index, channel
         self._tasks = Tasks(_crashed)
+        self._setting_up = Tasks(_crashed, self._end_if_idle)
+        """Connections that were accepted and are not carried yet."""
         self._world = World()
         self._traffic = Traffic()
         self._live = Live(self._traffic, access, self._count_changed)
@@ -60,9 +62,9 @@ class Worker:
         self._update: list[bytes] = []
         self._outbox: asyncio.Queue[tuple[messages.Message, bytes]] = asyncio.Queue()
         dialer = Dialer(self._world)
-        self._pool = Pool(dialer.tunnel)
+        self._pool = Pool(dialer.tunnel, self._end_if_idle)
         self._outbound = Outbound(self._world, dialer, self._pool, self._live)
-        self._inbound = Inbound(self._world, dialer, self._live, self._tasks)
+        self._inbound = Inbound(self._world, dialer, self._live, self._setting_up, self._end_if_idle)
         self._done = asyncio.Event()
 
     async def run(self) -> None:
@@ -201,8 +203,7 @@ class Worker:
 
     def _count_changed(self, uid: str, count: int) -> None:
         self._say(messages.PodConnections(uid, count))
-        if self._retired and len(self._live) == 0:
-            asyncio.get_running_loop().call_soon(self._end_if_idle)
+        self._end_if_idle()
 
     # --- accepting
 
@@ -226,7 +227,7 @@ class Worker:
                     raise
                 self._pause(uid, role, listener, str(error))
                 return
-            self._tasks.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
+            self._setting_up.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
 
     def _carry(self, role: Role, pod: LocalPod, accepted: socket.socket) -> Coroutine[Any, Any, None]:
         match role:
@@ -260,7 +261,12 @@ class Worker:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if self._retired and len(self._live) == 0:
+        if not self._retired or len(self._live) or len(self._setting_up):
+            return
+        # Tunnels flush what the last streams left in them before they close, and call here again.
+        self._pool.leave(lambda _: True)
+        self._inbound.leave()
+        if not (self._pool.tunnels or self._inbound.tunnels):
             self._done.set()
 
 
