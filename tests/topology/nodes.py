@@ -184,7 +184,8 @@ class Node(Host):
         """The node's name in the mesh, unique on this machine: the pins in bpffs carry it."""
         self.pods: list[Pod] = []
         self.namespace.ip(
-            "link add pods type bridge forward_delay 0 mcast_snooping 0",
+            # An address of its own: a bridge without one takes its ports', and its neighbours lose it when one joins.
+            f"link add pods address 02:00:00:00:00:{number:02x} type bridge forward_delay 0 mcast_snooping 0",
             f"address add 10.201.{number}.1/24 dev pods",
             f"address add fd00:201:{number}::1/64 dev pods nodad",
             "link set pods up",
