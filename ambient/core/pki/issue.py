@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ambient.core.model.identity import NodeId, SpiffeId
 
 BACKDATE: Final = timedelta(minutes=2)
-"""How far before its birth a certificate is valid, for peers whose clocks are behind."""
+"""How far before its birth a certificate is valid, for peers whose clocks are behind; at most a tenth of its life,
+so that half of its life is never over at its birth."""
 LEAF_LIFETIME: Final = timedelta(hours=24)
 ROOT_LIFETIME: Final = timedelta(days=3650)
 SERVER_NAME: Final = "ambient-control"
@@ -218,7 +219,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
+        .not_valid_before(now - min(BACKDATE, lifetime / 10))
         .not_valid_after(now + lifetime)
     )
 

@@ -166,7 +166,9 @@ def test_credentials_survive_the_deposit():
 @pytest.mark.parametrize(
     ("chain", "key", "message"),
     [
-        pytest.param(signed(NODE), REQUEST.key_pem, "got one of spiffe://cluster.local/node/n1", id="identity"),
+        pytest.param(
+            signed(NODE), REQUEST.key_pem, "got one of spiffe://cluster.local/node/n1", id="identity"
+        ),
         pytest.param(signed(), csr.new_request(WEB).key_pem, "is for another key", id="key"),
     ],
 )
@@ -186,6 +188,14 @@ def test_an_authority_survives_its_files():
     assert again.root == AUTHORITY.root
     with pytest.raises(ConfigError, match="not of the root key"):
         issue.Authority.from_pem(AUTHORITY.key_pem, STRANGER.root_pem)
+
+
+@pytest.mark.parametrize("seconds", [10, 60, 3600, 86400])
+@pytest.mark.parametrize("jitter", [-1, 0, 1])
+def test_renewal_is_never_due_at_birth(seconds, jitter):
+    leaf = verify.load(signed(lifetime=timedelta(seconds=seconds))[0])
+    due = rotation.next_renewal(leaf.not_valid_before_utc, leaf.not_valid_after_utc, jitter)
+    assert NOW + timedelta(seconds=seconds / 4) < due < NOW + timedelta(seconds=seconds * 3 / 4)
 
 
 @pytest.mark.parametrize(("jitter", "hours"), [(0, 12), (1, 14.4), (-1, 9.6), (0.5, 13.2)])
