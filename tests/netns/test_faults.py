@@ -167,7 +167,7 @@ def test_a_killed_daemon_breaks_nothing_and_the_next_adopts_the_kernel(
     assert failures(steady, "held") == []
 
 
-def test_both_killed_refuses_at_once_and_comes_back_by_itself(scene: Scene) -> None:
+def test_both_killed_refuses_at_once_and_a_new_token_brings_them_back(scene: Scene) -> None:
     node = scene.mesh.nodes[0]
     with nothing_leaks(scene):
         assert node.proxy is not None
@@ -179,6 +179,8 @@ def test_both_killed_refuses_at_once_and_comes_back_by_itself(scene: Scene) -> N
         seen = scene.client.pod.call(scene.server.pod.v4, 8080, "--send", MARKER.decode())
         assert seen["error"] == "ConnectionRefusedError"
         node.start_daemon()
+        # The node's own key was in the memory of the two that died, and nowhere else.
+        node.token_file.unlink()
         node.start_proxy()
         node.wait_ready()
         node.wait_captured(scene.client)
