@@ -67,12 +67,14 @@ def between(before: Snapshot, after: Snapshot) -> Delta:
 
 
 def _with_workload(snapshot: Snapshot, workload: Workload) -> Snapshot:
-    bare = _without_workload(snapshot, workload.uid)
+    before = snapshot.workloads.get(workload.uid)
+    had_addresses = before.network_addresses if before is not None else ()
+    had_services = before.services if before is not None else ()
     return replace(
-        bare,
-        workloads=bare.workloads.set(workload.uid, workload),
-        workloads_at=_add(bare.workloads_at, workload.network_addresses, workload.uid),
-        endpoints_of=_add(bare.endpoints_of, workload.services, workload.uid),
+        snapshot,
+        workloads=snapshot.workloads.set(workload.uid, workload),
+        workloads_at=_move(snapshot.workloads_at, had_addresses, workload.network_addresses, workload.uid),
+        endpoints_of=_move(snapshot.endpoints_of, had_services, workload.services, workload.uid),
     )
 
 
@@ -136,6 +138,12 @@ def _reach(authorization: Authorization) -> tuple[str, ...]:
             return (authorization.namespace,)
         case Scope.WORKLOAD_SELECTOR:
             return ()
+
+
+def _move(index: Map[K, Keys], before: Iterable[K], after: Iterable[K], name: str) -> Map[K, Keys]:
+    """A set of a thousand endpoints is copied only where one comes or goes, not where it stays."""
+    had, has = frozenset(before), frozenset(after)
+    return _add(_discard(index, had - has, name), has - had, name)
 
 
 def _add(index: Map[K, Keys], keys: Iterable[K], name: str) -> Map[K, Keys]:
