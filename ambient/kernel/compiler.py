@@ -12,7 +12,6 @@ import errno
 import os
 import platform
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,11 @@ MAPS = (
     "admissions",
     "sockets",
 )
+
+# include/uapi/linux/sched.h and mount.h
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
+SCRATCH = "/tmp"  # noqa: S108 - only a place to mount on
 
 # The 6.1 UAPI is the floor; programs that need no more than it load on later kernels as they are.
 KERNEL_VERSION = 6 << 16 | 1 << 8
@@ -101,12 +105,12 @@ PRELUDE = f"""
 
 def main(source: Path, target: Path) -> None:
     """Compile ``source``, load it, and pin it into ``target``."""
-    with tempfile.TemporaryDirectory(prefix="ambient-") as folder:
-        module = compiled(one_file(source), Path(folder))
-        (target / "maps").mkdir()
-        (target / "progs").mkdir()
-        pin_maps(module, target / "maps")
-        pin_programs(module, target / "progs")
+    text = one_file(source)
+    module = compiled(text, scratch_folder())
+    (target / "maps").mkdir()
+    (target / "progs").mkdir()
+    pin_maps(module, target / "maps")
+    pin_programs(module, target / "progs")
 
 
 def one_file(source: Path) -> str:
@@ -118,6 +122,18 @@ def one_file(source: Path) -> str:
         lines = ["" if line.startswith((ours, "#pragma once")) else line for line in text.splitlines()]
         parts.append(f'#line 1 "{name}"\n' + "\n".join(lines) + "\n")
     return "".join(parts)
+
+
+def scratch_folder() -> Path:
+    """A folder in memory that this process alone sees: the root may be read-only, and nothing outlives a kill."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if (
+        libc.unshare(CLONE_NEWNS) != 0
+        or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0
+        or libc.mount(b"ambient", SCRATCH.encode(), b"tmpfs", 0, b"mode=0700") != 0
+    ):
+        sys.exit(f"cannot mount a file system in memory at {SCRATCH}: {os.strerror(ctypes.get_errno())}")
+    return Path(SCRATCH)
 
 
 def compiled(text: str, folder: Path) -> Any:  # noqa: ANN401 - BCC has no types

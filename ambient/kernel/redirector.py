@@ -272,7 +272,9 @@ class Redirector:
         for name in names:
             kept = keep.get(name, ())
             folder = self._folder / "links" / name
-            for program in [program for program in self._links[name] if program not in kept]:
+            gone = [program for program in self._links[name] if program not in kept]
+            # Those that point sockets at the proxy before those that tell it whose they are.
+            for program in sorted(gone, key=[*SOCKET_HOOKS, *gone].index, reverse=True):
                 (folder / program).unlink()
                 del self._links[name][program]
                 writes += 1

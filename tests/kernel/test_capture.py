@@ -133,7 +133,7 @@ def test_each_verdict(
             source = SocketAddress.of((ip, 40000))
             table.update(
                 abi.Tuple.of(0, source, pod._replace(port=port_admitted)).pack(),
-                struct.pack("=Q", now - age * 10**9),
+                struct.pack("=Q", (now - age * 10**9) % 2**64),
             )
     chosen = 0
     if role is not None:

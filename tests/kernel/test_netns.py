@@ -61,7 +61,7 @@ def test_a_thread_comes_back_whatever_happens() -> None:
     ("path", "said"),
     [
         ("/run/netns/amb-nowhere", "'/run/netns/amb-nowhere': No such file or directory"),
-        ("/etc/hostname", "/etc/hostname is not a network namespace"),
+        ("/dev/null", "/dev/null is not a network namespace"),
         ("/proc/self/ns/mnt", "/proc/self/ns/mnt is not a network namespace"),
         ("/tmp", "/tmp is not a network namespace"),
     ],
