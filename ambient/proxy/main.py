@@ -20,6 +20,7 @@ from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import Snapshot
 from ambient.kernel import process
+from ambient.net.tls import keep_certificates_in_memory
 from ambient.proxy import messages, worker
 from ambient.proxy.certificates import Certificates
 from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
@@ -228,6 +229,11 @@ class Parent:
         subscription = Subscription(self._dialer, self._node.node, held=self._mesh.held)
         self._status.control = subscription.connected
         self._tasks.start(self._registration.run(), "registration")
+        for stream, trouble in (
+            ("discovery", subscription.trouble),
+            ("registry", self._registration.trouble),
+        ):
+            self._tasks.start(_tell(stream, trouble), f"trouble of {stream}")
         await subscription.run(self._mesh.deliver)
 
     async def _sign_node(self, identity: NodeId, csr_pem: bytes) -> tuple[bytes, ...]:
@@ -315,6 +321,12 @@ class Parent:
                 post(messages.PodAdded(pod.uid, pod.info.netns_cookie), b"", pod.descriptors)
 
 
+async def _tell(stream: str, trouble: Watch[str]) -> None:
+    async for why in trouble.changes():
+        if why:
+            log.warning("lost the control plane", stream=stream, why=why)
+
+
 def _sealed(credentials: Credentials) -> contextlib.AbstractContextManager[int]:
     return _memory("credentials", credentials.to_bytes())
 
@@ -361,6 +373,7 @@ def _close(descriptors: Sequence[int]) -> None:
 async def serve(settings: Settings) -> None:
     """Run the proxy. Raises ConfigError for what its operator must mend."""
     process.forbid_core_dumps()
+    keep_certificates_in_memory()
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     await Parent(settings).run()
 

@@ -25,7 +25,7 @@ from ambient.core.redirection import Role
 from ambient.kernel import process
 from ambient.kernel.handover import Clients, OriginalDestinations
 from ambient.net.pool import Pool
-from ambient.net.tls import Contexts
+from ambient.net.tls import Contexts, keep_certificates_in_memory
 from ambient.proxy import late, messages
 from ambient.proxy.dial import Dialer
 from ambient.proxy.inbound import Inbound
@@ -283,6 +283,7 @@ def command(index: int, channel: str, access_log: str | None, style: str, level:
 def main(index: int, channel: str, access_log: str, style: str, level: str) -> None:
     """Run one worker in this process; ``access_log`` is a file that is appended to, or empty for standard output."""
     process.forbid_core_dumps()
+    keep_certificates_in_memory()
     log.configure(style=Format(style), level=Level.of(level))
     fd = (
         os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640) if access_log else 1
