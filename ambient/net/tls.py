@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
 import aiofastnet
 
-from ambient.core.errors import AmbientError, PeerError, Unavailable
+from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import verify
 from ambient.core.pki.bundle import Credentials
@@ -20,7 +21,24 @@ from ambient.net.tunnel import Tunnel
 HANDSHAKE_SECONDS: Final = 10.0
 _NO_NAME: Final = "0.0.0.0"
 """An IP address is never sent as SNI, and HBONE sends none: the address that is dialled selects the certificate."""
+_MEMORY: Final = "/dev/shm"  # noqa: S108  # The file is made by tempfile.
 T = TypeVar("T", bound=Tunnel)
+
+
+def keep_certificates_in_memory() -> None:
+    """Choose where aiofastnet, which decodes each peer's certificate from a temporary file, puts that file.
+
+    Not on a disk, which a handshake must not wait for, and which may be read-only. Raises ConfigError if there is no
+    place at all: a handshake would fail with no word.
+    """
+    if os.access(_MEMORY, os.W_OK):
+        tempfile.tempdir = _MEMORY
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"neither {_MEMORY} nor /tmp can be written to, and handshakes need one; mount a tmpfs at {_MEMORY}"
+        ) from error
 
 
 class Contexts:
