@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import socket
 import struct
 import sys
@@ -14,6 +16,8 @@ from ambient.core.model.pod import OlderConnection
 from ambient.kernel import netlink
 from ambient.kernel.netns import inside
 
+SIOCGSKNS = 0x894C
+SO_COOKIE = 57
 SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
 INET_DIAG_CGROUP_ID = 21
 TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_LISTEN = 1, 8, 10
@@ -64,6 +68,28 @@ def destroy(netns_fd: int, connections: Iterable[OlderConnection]) -> int:
             else:
                 destroyed += 1
     return destroyed
+
+
+def witness() -> socket.socket:
+    """A socket that tells who receives it which cgroup this process is in: see ``cgroup_of``. It serves nobody."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    return listener
+
+
+def cgroup_of(witness: socket.socket) -> int | None:
+    """The id of the cgroup v2 folder that a ``witness`` was made in; None: it is no listening TCP socket.
+
+    The kernel's word, which pid, cgroup and mount namespaces do not bend.
+    """
+    cookie = int.from_bytes(witness.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
+    netns_fd = fcntl.ioctl(witness, SIOCGSKNS)
+    try:
+        with inside(netns_fd):
+            return next((cgroup for _, _, found, cgroup in _dump(1 << TCP_LISTEN) if found == cookie), None)
+    finally:
+        os.close(netns_fd)
 
 
 def _dump(states: int) -> Iterable[tuple[SocketAddress, SocketAddress, int, int]]:

@@ -72,6 +72,22 @@ def cgroup_of(pid: int) -> str | None:
     return None if root is None or path == "/" else f"{root}{path}"
 
 
+def cgroup_folder(number: int) -> str | None:
+    """The cgroup v2 folder that has this id; None if it is the root of the hierarchy, or out of this process's sight."""
+    root = cgroup_root()
+    if root is None:
+        return None
+    folders = (folder for folder, _, _ in os.walk(root) if folder != root)
+    return next((folder for folder in folders if _inode(folder) == number), None)
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116
+    except OSError:
+        return 0  # Removed since it was listed.
+
+
 def cgroup_id(path: str) -> int:
     """The kernel's id of a cgroup v2 folder, as sockets carry it."""
     try:

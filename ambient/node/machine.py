@@ -86,6 +86,15 @@ class Machine(Protocol):
     def cgroup_of(self, pid: int) -> str | None:
         """The v2 folder of a process; None: the root of the hierarchy."""
 
+    def own_cgroup(self) -> str | None:
+        """The v2 folder of this process; None: the root of the hierarchy."""
+
+    def cgroup_of_witness(self, fd: int) -> str | None:
+        """The v2 folder of the process that made a witness; None: the root, or out of sight.
+
+        Raises PeerError if it is none. The descriptor is taken over.
+        """
+
     def check_cgroup(self, path: str) -> None:
         """Raises ConfigError if it is no folder of cgroup v2 that a pod could have."""
 
@@ -139,6 +148,19 @@ class Linux:
 
     def cgroup_of(self, pid: int) -> str | None:
         return process.cgroup_of(pid)
+
+    def own_cgroup(self) -> str | None:
+        return self.cgroup_of_witness(connections.witness().detach())
+
+    def cgroup_of_witness(self, fd: int) -> str | None:
+        with socket.socket(fileno=fd) as witness:
+            try:
+                cgroup = connections.cgroup_of(witness)
+            except OSError as error:
+                raise PeerError(
+                    f"the socket that was to tell the proxy's cgroup does not: {error}"
+                ) from error
+        return None if cgroup is None else process.cgroup_folder(cgroup)
 
     def check_cgroup(self, path: str) -> None:
         root = _cgroup_root()

@@ -84,7 +84,7 @@ class Daemon:
         self._pods = Pods(settings.cluster, settings.state_dir, machine)
         self._deposit = Deposit()
         self._enrolment = Enrolment(
-            machine, redirector, self._pods, settings.exclusions, machine.cgroup_of(os.getpid())
+            machine, redirector, self._pods, settings.exclusions, machine.own_cgroup()
         )
         self._proxies = Proxies(
             settings.name, self._pods, self._enrolment, self._deposit, machine, redirector, _ended

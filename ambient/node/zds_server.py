@@ -245,15 +245,13 @@ class Proxies:
     async def _greet(self, connection: zds.ZdsSocket) -> Session:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                hello, _ = await connection.recv(zds.decode_hello)
+                hello, witness = await connection.recv(zds.decode_hello)
         except TimeoutError as late:
             raise PeerError(f"no hello within {HELLO_SECONDS:g} s") from late
         if not isinstance(hello, zds.Hello):
+            zds.close_fds(witness)
             raise PeerError("the first packet is no hello")
-        try:
-            cgroup = self._machine.cgroup_of(connection.peer.pid)
-        except ConfigError:
-            cgroup = None  # Its pid means nothing in the daemon's pid namespace.
+        cgroup = self._cgroup_of(connection, witness)
         extended = zds.AMBIENT_V1 in hello.extensions
         session = Session(connection, extended, cgroup, set(hello.returning) if extended else set())
         log.info(
@@ -264,6 +262,14 @@ class Proxies:
             returning=len(session.awaited),
         )
         return session
+
+    def _cgroup_of(self, connection: zds.ZdsSocket, witness: tuple[int, ...]) -> str | None:
+        if witness:
+            return self._machine.cgroup_of_witness(*witness)
+        try:
+            return self._machine.cgroup_of(connection.peer.pid)
+        except ConfigError:
+            return None  # Its pid means nothing in the daemon's pid namespace.
 
     async def _join(self, session: Session) -> None:
         """Give a proxy everything; it is the newest from then on."""

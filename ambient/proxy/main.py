@@ -19,7 +19,7 @@ from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailabl
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import Snapshot
-from ambient.kernel import process
+from ambient.kernel import connections, process
 from ambient.net.tls import keep_certificates_in_memory
 from ambient.proxy import messages, worker
 from ambient.proxy.certificates import Certificates
@@ -149,7 +149,8 @@ class Parent:
         path = str(self._settings.run_dir / zds.SOCKET_NAME)
         while True:
             try:
-                daemon = await zds.ZdsClient.connect(path, self._pods.listeners())
+                with connections.witness() as witness:
+                    daemon = await zds.ZdsClient.connect(path, self._pods.listeners(), witness.fileno())
             except Unavailable as error:
                 log.debug("no node daemon yet", why=str(error))
                 await asyncio.sleep(backoff.next_delay())

@@ -264,7 +264,7 @@ def expected_fds(message: Message) -> frozenset[int]:
             return frozenset({2})
         case Deposited():
             return frozenset({1})
-        case Deposit():
+        case Hello() | Deposit():
             return frozenset({0, 1})
         case Returned():
             return frozenset({3})
@@ -515,15 +515,19 @@ class ZdsClient:
         self._giving_back: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, path: str, returning: Mapping[str, Sequence[int]] | None = None) -> Self:
+    async def connect(
+        cls, path: str, returning: Mapping[str, Sequence[int]] | None = None, witness: int | None = None
+    ) -> Self:
         """Say hello to the daemon.
 
         ``returning`` is what an earlier daemon gave: for each workload its outbound, plaintext and hbone listeners.
-        They are sent when the daemon says Welcome and stay open here. Raises Unavailable.
+        They are sent when the daemon says Welcome and stay open here. ``witness`` is a socket by which the daemon sees
+        the proxy's cgroup. Raises Unavailable.
         """
         sock = await ZdsSocket.connect(path)
         try:
-            await sock.send(Hello(frozenset({AMBIENT_V1}), tuple(returning or ())))
+            hello = Hello(frozenset({AMBIENT_V1}), tuple(returning or ()))
+            await sock.send(hello, () if witness is None else (witness,))
         except BaseException:
             sock.close()
             raise

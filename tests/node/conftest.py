@@ -114,6 +114,13 @@ class FakeMachine:
             return self.proxy_cgroup
         return self.processes[pid][2]
 
+    def own_cgroup(self):
+        return self.proxy_cgroup
+
+    def cgroup_of_witness(self, fd):
+        os.close(fd)
+        return self.proxy_cgroup
+
     def check_cgroup(self, path):
         if path not in self.cgroups:
             raise ConfigError(f"cgroup {path!r} is not of cgroup v2")
