@@ -19,7 +19,7 @@ from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Exclusions
 from ambient.kernel import process, redirector as kernel_redirector
 from ambient.node import pods as table
-from ambient.node.api import SOCKET_NAME, Api
+from ambient.node.api import Api
 from ambient.node.deposit import Deposit
 from ambient.node.enrol import Enrolment
 from ambient.node.machine import Linux, LinuxRedirector, Machine, Redirector
@@ -67,8 +67,9 @@ def uninstall(settings: Settings) -> None:
     with _sole_daemon(settings):
         kernel_redirector.uninstall(settings.name)
         table.uninstall(settings.state_dir)
-        for name in (SOCKET_NAME, zds.SOCKET_NAME):
-            (settings.run_dir / name).unlink(missing_ok=True)
+        for path in settings.run_dir.iterdir():
+            if path.is_socket():  # Those of a proxy that was killed are there too.
+                path.unlink(missing_ok=True)
         for folder in (settings.state_dir, settings.run_dir):
             with contextlib.suppress(OSError):  # Others have files there too.
                 folder.rmdir()
