@@ -8,10 +8,8 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from ambient.cli import exits
+from ambient.cli import exits, tables
 from ambient.core.errors import ConfigError, Unavailable
 
 app = typer.Typer(help="See and renew the certificates that this node's proxy holds.", no_args_is_help=True)
@@ -32,12 +30,13 @@ def list_certificates(
         if output == "json":
             typer.echo(json.dumps(held, indent=2))
             return
-        table = Table("IDENTITY", "STATE", "SERIAL NUMBER", "NOT AFTER", box=None)
-        for one in held:
-            table.add_row(
-                one["identity"], one["state"], one.get("serialNumber", ""), one.get("expirationTime", "")
-            )
-        Console(soft_wrap=True).print(table)
+        tables.show(
+            ("IDENTITY", "STATE", "SERIAL NUMBER", "NOT AFTER"),
+            (
+                (one["identity"], one["state"], one.get("serialNumber", ""), one.get("expirationTime", ""))
+                for one in held
+            ),
+        )
 
 
 @app.command()

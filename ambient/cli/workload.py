@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ambient.cli import tables
 from ambient.cli.exits import on_errors
 from ambient.core.errors import ConfigError
 
@@ -87,19 +86,20 @@ def list_(
     if output is Output.JSON:
         typer.echo(json.dumps(workloads, indent=2))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("NAME", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES", "CAPTURE", "PROXIED"):
-        table.add_column(column, overflow="fold")
-    for workload in workloads:
-        table.add_row(
-            workload["name"],
-            workload["namespace"],
-            workload["service_account"],
-            ", ".join(workload["addresses"]) or "none",
-            workload["capture"],
-            "yes" if workload["proxied"] else f"no: {workload['why_not_proxied']}",
-        )
-    Console(highlight=False, markup=False, soft_wrap=False).print(table)
+    tables.show(
+        ("NAME", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES", "CAPTURE", "PROXIED"),
+        (
+            (
+                workload["name"],
+                workload["namespace"],
+                workload["service_account"],
+                ", ".join(workload["addresses"]) or "none",
+                workload["capture"],
+                "yes" if workload["proxied"] else f"no: {workload['why_not_proxied']}",
+            )
+            for workload in workloads
+        ),
+    )
 
 
 @app.command()
