@@ -45,7 +45,8 @@ class CertificateAuthority:
     def sign_for_token(self, token: str, request: SigningRequest) -> tuple[bytes, ...]:
         """A node's first certificate."""
         key = issue.requested_key(request.csr_pem)
-        node = self._tokens.redeem(token, issue.key_fingerprint(key))
+        asked = issue.requested_node(request.csr_pem)
+        node = self._tokens.redeem(token, issue.key_fingerprint(key), asked)
         if request.impersonate is not None:
             raise PermissionDenied(
                 f"a bootstrap token is for node {node.node} itself; ask for {request.impersonate} with the node's certificate"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -211,7 +212,10 @@ class Control:
             try:
                 self.admin_port = await admin.start(host.strip("[]"), int(port))
             except (OSError, ValueError) as error:
-                raise ConfigError(f"--admin {options.admin} cannot be listened on: {error}") from error
+                why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+                raise ConfigError(
+                    f"--admin {options.admin} cannot be listened on: {why}; choose another port"
+                ) from error
             stack.push_async_callback(admin.stop)
 
     async def _follow(self, changes: folder.Changes) -> None:

@@ -65,7 +65,9 @@ class Store:
             return cls(folder, lock, database, _root(folder, trust_domain, now))
         except sqlite3.Error as error:
             os.close(lock)
-            raise ConfigError(f"{folder / 'control.db'} cannot be used: {error}") from error
+            raise ConfigError(
+                f"{folder / 'control.db'} cannot be used: {error}; restore it from a backup"
+            ) from error
         except ConfigError:
             os.close(lock)
             raise
@@ -141,7 +143,12 @@ def _root(folder: Path, trust_domain: str, now: datetime) -> Authority:
     key_file, root_file = folder / "root-key.pem", folder / "root-cert.pem"
     try:
         if key_file.exists():
-            return Authority.from_pem(key_file.read_bytes(), root_file.read_bytes())
+            try:
+                return Authority.from_pem(key_file.read_bytes(), root_file.read_bytes())
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{key_file} and {root_file}: {error}; restore both from a backup"
+                ) from error
         authority = new_authority(trust_domain, now)
         _write(root_file, authority.root_pem, 0o644)
         # The key comes last: where it is, the pair is whole.

@@ -41,9 +41,10 @@ class Tokens:
         log.info("token created", node=node, expires=expires)
         return token
 
-    def redeem(self, token: str, key: bytes) -> NodeId:
+    def redeem(self, token: str, key: bytes, asked: NodeId | None = None) -> NodeId:
         """The node that ``token`` proves to be, and from here on only for ``key``. Raises Unauthenticated.
 
+        ``asked`` is who the caller says it is; a token of another node is not used up by it.
         The same key may come again: an answer that was lost must not cost the operator a new token.
         """
         digest = _digest(token)
@@ -53,6 +54,10 @@ class Tokens:
                 "the bootstrap token is unknown; make one with `ambient token create --node NAME`"
             )
         node, expires, used_by = known
+        if asked is not None and asked.node != node:
+            raise Unauthenticated(
+                f"the bootstrap token is of node {node}, not of {asked.node}; make one with `ambient token create --node {asked.node}`"
+            )
         remedy = f"make a new one with `ambient token create --node {node}`"
         if used_by is not None and used_by != key:
             raise Unauthenticated(f"the bootstrap token of node {node} was used already; {remedy}")

@@ -339,11 +339,16 @@ async def test_a_token_is_for_one_node_one_key_and_a_short_time(tmp_path):
     clock = Clock()
     async with control_plane(tmp_path, clock) as control:
         token = control.create_token("n1", 60)
-        request = csr.new_request(NodeId("cluster.local", "n2"))
+        request = csr.new_request(NodeId("cluster.local", "n1"))
         channel = open_bootstrap_channel(f"127.0.0.1:{control.bootstrap_port}", roots(control))
         async with channel:
+            with pytest.raises(Unauthenticated) as mistaken:
+                await sign(channel, csr.new_request(NodeId("cluster.local", "n2")).csr_pem, token=token)
+            assert str(mistaken.value) == (
+                "the bootstrap token is of node n1, not of n2; make one with `ambient token create --node n2`"
+            )
             chain = await sign(channel, request.csr_pem, token=token)
-            assert verify.node_of(chain[0]).node == "n1"  # Whatever the request says.
+            assert verify.node_of(chain[0]).node == "n1"
             assert await sign(
                 channel, request.csr_pem, token=token
             )  # The answer was lost: the same key again.

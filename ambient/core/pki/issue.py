@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -18,13 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ambient.core.errors import ConfigError, PeerError
+from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
+from ambient.core.model.identity import NodeId
 from ambient.core.pki.csr import key_to_pem, new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ambient.core.model.identity import NodeId, SpiffeId
+    from ambient.core.model.identity import SpiffeId
 
 BACKDATE: Final = timedelta(minutes=2)
 """How far before its birth a certificate is valid, for peers whose clocks are behind; at most a tenth of its life,
@@ -57,11 +59,11 @@ class Authority:
             key = load_pem_private_key(key_pem, password=None)
             root = x509.load_pem_x509_certificate(root_pem)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"the root key or certificate is not PEM: {error}") from error
+            raise ConfigError("the root key or certificate is not PEM") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigError("the root key is not an elliptic curve key")
         if key.public_key() != root.public_key():
-            raise ConfigError("the root certificate is not of the root key: restore the pair from a backup")
+            raise ConfigError("the root certificate is not of the root key")
         return cls(key, root)
 
     @property
@@ -123,6 +125,20 @@ def requested_key(csr_pem: bytes) -> PublicKey:
             raise BadRequest(
                 "the certificate request's key is too weak or of an unknown kind: use P-256, P-384, Ed25519 or RSA 2048-8192"
             )
+
+
+def requested_node(csr_pem: bytes) -> NodeId | None:
+    """Which node a request that ``requested_key`` has taken is for, if it names one. It proves nothing."""
+    try:
+        names = x509.load_pem_x509_csr(csr_pem).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier):
+        with contextlib.suppress(InvalidIdentity):
+            return NodeId.parse(uri)
+    return None
 
 
 def key_fingerprint(key: PublicKey) -> bytes:
