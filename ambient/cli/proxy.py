@@ -52,14 +52,16 @@ def proxy(
     with on_errors(log_format, log_level):
         from ambient.proxy import main  # noqa: PLC0415  # `ambient --help` must not load what only a proxy needs.
 
-        host, _, _ = control.rpartition(":")
+        host_and_port("--control", control)
+        bootstrap = bootstrap or f"{control.rpartition(':')[0]}:15013"
+        host_and_port("--bootstrap", bootstrap)
         settings = main.Settings(
             run_dir=run_dir,
             state_dir=state_dir,
             root_cert=root_cert,
             token_file=token_file,
             control=control,
-            bootstrap=bootstrap or f"{host}:15013",
+            bootstrap=bootstrap,
             trust_domain=trust_domain,
             workers=workers or max(2, os.cpu_count() or 1),
             admin=host_and_port("--admin", admin),

@@ -14,8 +14,29 @@ from ambient.kernel import mounts
 PR_SET_DUMPABLE = 4
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 CGROUP_V2_MAGIC = 0x63677270
+CAPABILITIES = {"NET_ADMIN": 12, "SYS_ADMIN": 21}
+"""Source: include/uapi/linux/capability.h."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check_privileges(program: str, *capabilities: str) -> None:
+    """Whether this process is root's and has these capabilities; ConfigError names those that it lacks."""
+    if os.geteuid() != 0:
+        raise ConfigError(
+            f"{program} needs root, to enter the network namespaces of workloads; run it as root"
+        )
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text("ascii").splitlines()
+        if line.startswith("CapEff:")
+    )
+    effective = int(line.split()[1], 16)
+    lacking = [name for name in capabilities if not effective >> CAPABILITIES[name] & 1]
+    if lacking:
+        raise ConfigError(
+            f"{program} lacks the capability {' and '.join(lacking)}; give it {' and '.join(capabilities)}"
+        )
 
 
 def forbid_core_dumps() -> None:

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from immutables import Map
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ambient.aio import unix
 from ambient.core.errors import AmbientError, ConfigError, Unavailable
 from ambient.core.model.authorization import IpNetwork
 from ambient.core.model.pod import Exclusions
 from ambient.node.source import Added, Apply, AtPath, Found, OfProcess, Removed
-from ambient.rpc.zds import bind
 from ambient.telemetry import log
 
 SOCKET_NAME: Final = "node.sock"
@@ -164,7 +164,7 @@ class Api:
     ) -> None:
         self._path = run_dir / SOCKET_NAME
         self._list, self._status = list_workloads, status
-        self._socket = bind(str(self._path), socket.SOCK_STREAM)
+        self._socket = unix.listen(str(self._path), socket.SOCK_STREAM)
 
     async def run(self, apply: Apply) -> None:
         """Serve the socket until cancelled."""
@@ -238,6 +238,8 @@ def call(run_dir: Path, request: Mapping[str, object]) -> Any:  # noqa: ANN401  
             sock.sendall(json.dumps(request).encode() + b"\n")
             with sock.makefile("rb") as answers:
                 line = answers.readline()
+        except PermissionError as error:
+            raise ConfigError(f"{path} is root's; run this as root") from error
         except OSError as error:
             raise Unavailable(
                 f"no node daemon answers at {path}: {error.strerror or error}; start `ambient node`, or give its "

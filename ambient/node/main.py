@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import ConfigError, PeerError, Unavailable
@@ -30,6 +30,9 @@ from ambient.node.zds_server import Proxies
 from ambient.rpc import zds
 from ambient.telemetry import log
 
+CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
+"""To attach programs and reset connections; to load programs and enter namespaces. No others are used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -46,7 +49,7 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Be the daemon until SIGTERM or SIGINT. Raises ConfigError if the machine or the settings do not allow it."""
-    _check_root()
+    process.check_privileges("ambient node", *CAPABILITIES)
     with _sole_daemon(settings):
         process.forbid_core_dumps()
         _allow_many_fds()
@@ -63,12 +66,12 @@ def run(settings: Settings) -> None:
 
 def uninstall(settings: Settings) -> None:
     """Leave nothing of the node on this machine. Raises ConfigError while its daemon runs."""
-    _check_root()
+    process.check_privileges("ambient node", *CAPABILITIES)
     with _sole_daemon(settings):
         kernel_redirector.uninstall(settings.name)
         table.uninstall(settings.state_dir)
         for path in settings.run_dir.iterdir():
-            if path.is_socket():  # Those of a proxy that was killed are there too.
+            if path.is_socket() or path.suffix == ".lock":  # The proxy's are there too.
                 path.unlink(missing_ok=True)
         for folder in (settings.state_dir, settings.run_dir):
             with contextlib.suppress(OSError):  # Others have files there too.
@@ -187,11 +190,6 @@ async def _until_told(settings: Settings, machine: Machine, redirector: Redirect
         await serving
     except asyncio.CancelledError:
         log.info("stopped", node=settings.name)
-
-
-def _check_root() -> None:
-    if os.geteuid() != 0:
-        raise ConfigError("ambient node needs root, to load programs into the kernel; run it as root")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.pki import verify
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import Snapshot
 from ambient.kernel import connections, process
@@ -34,6 +36,8 @@ from ambient.rpc.wire import Update
 from ambient.telemetry import log
 from ambient.telemetry.admin import Admin
 
+CAPABILITIES: Final = ("SYS_ADMIN",)
+"""To make sockets in the namespaces of workloads. No others are used."""
 _CREDENTIALS: Final = "credentials/"
 """What the deposits of credentials are called, before the identity."""
 
@@ -105,25 +109,32 @@ class Parent:
             lambda: self._mesh.snapshot,
             self._tasks,
         )
-        self._status = Status(self._mesh, self._pods, self._workers, self._certificates, _shown(settings))
+        self._status = Status(
+            self._mesh,
+            self._pods,
+            self._workers,
+            self._certificates,
+            self._why_no_certificate,
+            _shown(settings),
+        )
+        self._registering: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._crash: BaseException | None = None
 
-    async def run(self) -> None:
-        """Serve until told to stop, then drain."""
+    async def run(self, sole: contextlib.ExitStack) -> None:
+        """Serve until told to stop, then close ``sole``, which keeps other proxies of the node away, and drain."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        self._workers.start(settings.workers)
         admin = Admin(self._status.routes())
         try:
             await admin.start(*settings.admin)
         except OSError as error:
             host, port = settings.admin
-            raise ConfigError(
-                f"--admin {host}:{port}: {error.strerror or error}; choose another port"
-            ) from error
+            why = os.strerror(error.errno) if error.errno else error
+            raise ConfigError(f"--admin {host}:{port}: {why}; choose another port") from error
+        self._workers.start(settings.workers)
         self._tasks.start(self._follow_daemon(), "node daemon")
         self._tasks.start(self._join_control(), "control plane")
         self._tasks.start(self._mesh.save_for_ever(), "snapshot")
@@ -131,6 +142,10 @@ class Parent:
         if self._crash is not None:
             raise self._crash
         log.info("proxy stops", drain_seconds=settings.drain_seconds)
+        # From here on the next proxy may start: it speaks for the node, this one only drains.
+        sole.close()
+        if self._registering is not None:
+            self._registering.cancel()
         await self._workers.stop(settings.drain_seconds)
         await admin.stop()
         await self._tasks.stop()
@@ -229,7 +244,9 @@ class Parent:
             raise PeerError("the node daemon speaks no ambient.v1: this proxy cannot know its node's name")
         subscription = Subscription(self._dialer, self._node.node, held=self._mesh.held)
         self._status.control = subscription.connected
-        self._tasks.start(self._registration.run(), "registration")
+        if self._stop.is_set():
+            return
+        self._registering = self._tasks.start(self._registration.run(), "registration")
         for stream, trouble in (
             ("discovery", subscription.trouble),
             ("registry", self._registration.trouble),
@@ -249,6 +266,12 @@ class Parent:
 
     async def _sign_workload(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
         return await authority.sign(await self._dialer.channel(), csr_pem, impersonate=identity)
+
+    def _why_no_certificate(self) -> str | None:
+        node = self._node
+        if node is None or self._node_certificate.valid(node) is not None:
+            return None
+        return self._node_certificate.error(node) or f"{self._settings.bootstrap} has not answered yet"
 
     # --- what changed
 
@@ -348,8 +371,10 @@ def _read_roots(file: Path) -> bytes:
         raise ConfigError(
             f"--root-cert {file}: {error.strerror}; it is root-cert.pem in the control plane's state folder"
         ) from error
-    if b"BEGIN CERTIFICATE" not in roots:
-        raise ConfigError(f"--root-cert {file}: holds no PEM certificate")
+    try:
+        verify.load_roots(roots)
+    except ConfigError as error:
+        raise ConfigError(f"--root-cert {file}: {error}") from error
     return roots
 
 
@@ -358,11 +383,11 @@ def _read_token(file: Path | None) -> str:
     if file is None:
         raise ConfigError(f"--token-file is not given, and the node has no certificate; {remedy}")
     try:
-        token = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file {file}: {error}; {remedy}") from error
-    if not token:
-        raise ConfigError(f"--token-file {file}: it is empty; {remedy}")
+        token = file.read_text("latin-1").strip()
+    except OSError as error:
+        raise ConfigError(f"--token-file {file}: {error.strerror}; {remedy}") from error
+    if not (token.isascii() and token.isalnum()):
+        raise ConfigError(f"--token-file {file}: it holds no token; {remedy}")
     return token
 
 
@@ -371,12 +396,34 @@ def _close(descriptors: Sequence[int]) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _sole_proxy(run_dir: Path) -> Iterator[contextlib.ExitStack]:
+    """Hold the folder: of two proxies that serve a node, each would undo what the other tells the control plane."""
+    with contextlib.ExitStack() as held:
+        try:
+            run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(run_dir / "proxy.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"--run-dir {run_dir}: {error.strerror}; give the folder that `ambient node` has"
+            ) from error
+        held.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"--run-dir {run_dir} belongs to a proxy that is running; stop that one, or give another folder"
+            ) from None
+        yield held
+
+
 async def serve(settings: Settings) -> None:
     """Run the proxy. Raises ConfigError for what its operator must mend."""
     process.forbid_core_dumps()
     keep_certificates_in_memory()
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    await Parent(settings).run()
+    process.check_privileges("ambient proxy", *CAPABILITIES)
+    with _sole_proxy(settings.run_dir) as sole:
+        await Parent(settings).run(sole)
 
 
 def _shown(settings: Settings) -> dict[str, object]:

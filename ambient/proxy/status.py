@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -34,9 +34,11 @@ class Status:
         pods: Pods,
         workers: Workers,
         certificates: Certificates[SpiffeId],
+        why_no_node_certificate: Callable[[], str | None],
         config: Mapping[str, object],
     ) -> None:
         self._mesh, self._pods, self._workers, self._certificates = mesh, pods, workers, certificates
+        self._why_no_node_certificate = why_no_node_certificate
         self._config = config
         self._version = metadata.version("ambient")
         self.daemon: bool = False
@@ -96,6 +98,8 @@ class Status:
             return "the node daemon has not named its workloads yet"
         if not self._workers.serving:
             return "no worker serves"
+        if (why := self._why_no_node_certificate()) is not None:
+            return f"the node has no certificate: {why}"
         for pod in self._pods:
             if isinstance(pod.order, Accepted) and pod.order.enrolled and pod.capture is not Capture.ON:
                 return f"workload {pod.uid} is not captured yet: {self._waits_for(pod)}"

@@ -58,6 +58,7 @@ class Worker:
         self._live = Live(self._traffic, access, self._count_changed)
         self._listeners: dict[str, list[socket.socket]] = {}
         self._parent: PacketSocket | None = None
+        self._born_of = os.getppid()
         self._retired = False
         self._update: list[bytes] = []
         self._outbox: asyncio.Queue[tuple[messages.Message, bytes]] = asyncio.Queue()
@@ -86,6 +87,8 @@ class Worker:
             try:
                 parent = await PacketSocket.connect(self._channel)
             except OSError:
+                if os.getppid() != self._born_of:
+                    self._retire()  # Its parent died before they met.
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             hello = messages.Hello(self._index, os.getpid(), self._retired, self._live.counts())
