@@ -286,7 +286,7 @@ def test_a_proxy_that_breaks_the_protocol_loses_its_connection_and_nobody_elses(
         await broken.recv(zds.decode_request)
         await broken.send(zds.Ack())
         await asyncio.sleep(0.05)
-        broken._socket.send(packet) if packet else broken.close()
+        await broken._packets.send(packet) if packet else broken.close()
         if packet:
             with pytest.raises(Exception, match=r"closed|gone"):
                 await broken.recv(zds.decode_request)
