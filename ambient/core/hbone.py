@@ -14,7 +14,7 @@ flight for a peer is bounded by whoever carries out ``TunnelRequested``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -77,6 +77,13 @@ class TunnelReset:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelClosed:
+    """Both ends have said all and it has left: nothing of the tunnel remains."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamLimitChanged:
     """How many tunnels the peer takes at once."""
 
@@ -99,6 +106,7 @@ HboneEvent: TypeAlias = (
     | TunnelData
     | TunnelFinished
     | TunnelReset
+    | TunnelClosed
     | StreamLimitChanged
     | PeerLeaving
     | Ponged
@@ -125,12 +133,14 @@ class Hbone:
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
         self._windows: dict[int, _Window] = {}
         self._growth_left = GROWTH
+        self._broken = False
 
     def receive(self, data: bytes) -> list[HboneEvent]:
         """Advance by ``data``. Raises PeerError if the peer broke HTTP/2."""
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
+            self._broken = True
             raise PeerError(f"not HTTP/2: {error}") from error
         return self._translate(self._connection.events())
 
@@ -145,22 +155,25 @@ class Hbone:
         self._windows[stream] = _Window()
         return stream
 
+    # A stream may have closed in the bytes that were fed last, before its owner has read of it in the events:
+    # what is said of it then falls on the floor, as does everything once the peer has broken HTTP/2.
+
     def accept(self, stream: int, headers: Headers = ()) -> None:
         """Say yes (200): data may now flow both ways."""
         fields = [(b":status", b"200"), *((name.encode(), value.encode()) for name, value in headers)]
-        self._connection.send_response(stream, fields)
+        if stream in self._windows:
+            self._say(self._connection.send_response, stream, fields)
 
     def refuse(self, stream: int, status: int) -> None:
         """Say no with an HTTP status, and end the stream."""
-        self._connection.send_response(stream, [(b":status", b"%d" % status)], end_stream=True)
-
-    # A stream may have closed in the bytes that were fed last, before its owner has read of it in the events:
-    # what is said of it then falls on the floor.
+        if stream in self._windows:
+            fields = [(b":status", b"%d" % status)]
+            self._say(self._connection.send_response, stream, fields, end_stream=True)
 
     def send(self, stream: int, data: bytes) -> None:
         """Queue bytes of the tunnelled connection; ``queued`` tells how many the peer has no room for yet."""
         if stream in self._windows:
-            self._connection.send_data(stream, data)
+            self._say(self._connection.send_data, stream, data)
 
     def queued(self, stream: int) -> int:
         """How many bytes of a stream wait for the peer's window or for ``take``."""
@@ -174,44 +187,67 @@ class Hbone:
     def finish(self, stream: int) -> None:
         """Half-close, after what is queued."""
         if stream in self._windows:
-            self._connection.end_stream(stream)
+            self._say(self._connection.end_stream, stream)
 
     def reset(self, stream: int, *, untouched: bool = False) -> None:
         """Cut a tunnel; what is queued for it is dropped."""
         if stream in self._windows:
             code = ErrorCode.REFUSED_STREAM if untouched else ErrorCode.CONNECT_ERROR
-            self._connection.reset_stream(stream, code)
+            self._say(self._connection.reset_stream, stream, code)
 
     def consumed(self, stream: int, amount: int) -> None:
-        """Let the peer send ``amount`` more bytes, and more than before while the reader keeps up."""
+        """Let the peer send ``amount`` more bytes, and more than before while the reader keeps up.
+
+        Due for every byte, also when its stream has closed: else the connection's own window runs dry at last.
+        """
+        self._say(self._connection.acknowledge_received_data, amount, stream)
         window = self._windows.get(stream)
         if window is None:
             return
-        self._connection.acknowledge_received_data(amount, stream)
         window.consumed += amount
         if window.consumed < 2 * window.size or window.size >= MOST_WINDOW or window.size > self._growth_left:
             return
         self._growth_left -= window.size
         window.size *= 2
         window.consumed = 0
-        self._connection.set_local_window_size(window.size, stream_id=stream)
+        self._say(self._connection.set_local_window_size, window.size, stream_id=stream)
 
     def ping(self) -> None:
         """Ask for a sign of life; ``Ponged`` is the answer."""
-        self._connection.ping()
+        self._say(self._connection.ping)
 
     def leave(self) -> None:
         """Say that no more tunnels are taken; those that live may end."""
-        self._connection.send_goaway()
+        self._say(self._connection.send_goaway)
 
     def take(self) -> bytes:
         """Every byte that is due on the socket."""
-        return self._connection.data_to_send()
+        try:
+            return self._connection.data_to_send()
+        except ngh2.ConnectionStateError:
+            return b""  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
+
+    def settled(self) -> list[HboneEvent]:
+        """What sending brought about: tunnels whose last word has left with ``take``."""
+        return [] if self._broken else self._translate(self._connection.events())
 
     @property
     def wants_nothing(self) -> bool:
         """Whether the connection is over: nothing to read and nothing to write."""
-        return not (self._connection.want_read or self._connection.want_write)
+        try:
+            return not (self._connection.want_read or self._connection.want_write)
+        except ngh2.ConnectionStateError:
+            return True
+
+    def _say(self, what: Callable[..., None], *arguments: object, **options: object) -> None:
+        if self._broken:
+            return
+        try:
+            what(*arguments, **options)
+        except ngh2.StreamUnavailableError:
+            return
+        except ngh2.ConnectionStateError:
+            self._broken = True  # Some faults of the peer end the connection with a GOAWAY and no exception.
 
     def _translate(self, happened: list[ngh2.Event]) -> list[HboneEvent]:
         events: list[HboneEvent] = []
@@ -265,7 +301,7 @@ class Hbone:
                 if window is not None:
                     self._growth_left += window.size - FIRST_WINDOW
                 if code == ErrorCode.NO_ERROR:
-                    return []
+                    return [TunnelClosed(stream)]
                 return [TunnelReset(stream, untouched=code == ErrorCode.REFUSED_STREAM)]
             case ngh2.StreamReset(stream_id=stream, error_code=ErrorCode.NO_ERROR):
                 return [TunnelReset(stream, untouched=False)]

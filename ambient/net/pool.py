@@ -58,7 +58,10 @@ class Pool:
             tunnel = self._with_room(key)
             if tunnel is None:
                 # Others that waited for the same dial may have filled it already: look again.
-                await self._new(key)
+                dialled = await self._new(key)
+                if dialled.peer_stream_limit == 0:
+                    dialled.leave()
+                    raise Unavailable(f"{key.hop} takes no streams")
                 continue
             if (timer := self._idle.pop(tunnel, None)) is not None:
                 timer.cancel()
@@ -70,7 +73,12 @@ class Pool:
                     raise
 
     def leave(self, chosen: Callable[[PoolKey], bool]) -> None:
-        """Open no more streams on the tunnels of the chosen keys; let what lives end."""
+        """Open no more streams on the tunnels of the chosen keys; let what lives end.
+
+        Tunnels that are being dialled are not used either: who waits for one dials anew.
+        """
+        for key in [key for key in self._dialling if chosen(key)]:
+            del self._dialling[key]
         for key in [key for key in self._tunnels if chosen(key)]:
             for tunnel in list(self._tunnels[key]):
                 tunnel.leave()
@@ -86,25 +94,31 @@ class Pool:
                 return tunnel
         return None
 
-    async def _new(self, key: PoolKey) -> None:
+    async def _new(self, key: PoolKey) -> ClientTunnel:
         task = self._dialling.get(key)
         if task is None:
             task = asyncio.create_task(self._dial_one(key), name=f"dial {key.hop}")
             self._dialling[key] = task
             task.add_done_callback(lambda done: self._dialled(key, done))
         # One caller's cancellation must not end the dial that others wait for.
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
     async def _dial_one(self, key: PoolKey) -> ClientTunnel:
         tunnel = await self._dial(key, lambda: ClientTunnel(self._closed, self._became_idle))
         if tunnel.leaving:
             raise Unavailable(f"{key.hop} closed the tunnel at once")
+        if self._dialling.get(key) is not asyncio.current_task():
+            tunnel.leave()
+            return tunnel
         self._tunnels.setdefault(key, []).append(tunnel)
         self._keys[tunnel] = key
+        # All who waited for it may have given up.
+        self._became_idle(tunnel)
         return tunnel
 
     def _dialled(self, key: PoolKey, task: asyncio.Task[ClientTunnel]) -> None:
-        del self._dialling[key]
+        if self._dialling.get(key) is task:
+            del self._dialling[key]
         if not task.cancelled():
             task.exception()
 

@@ -85,11 +85,12 @@ class Relay:
         self.near.start()
 
     def cut(self, why: str) -> None:
-        """Reset both ends, for a reason."""
-        if not self.over:
+        """Reset both ends, for a reason; also if they have finished and only flush."""
+        if not self.over or self.error is None:
             self._end(why)
-            self.near.reset()
-            self.far.reset()
+        for end in (self.near, self.far):
+            if end not in self._gone:
+                end.reset()
 
     # What ends report:
 
@@ -118,8 +119,10 @@ class Relay:
             self._end(why)
             self._other(end).reset()
 
-    def gone(self, end: End) -> None:
-        """Nothing of ``end`` is left."""
+    def gone(self, end: End, why: str | None) -> None:
+        """Nothing of ``end`` is left; ``why``: it was cut before all that was written to it had left."""
+        if why is not None and self.error is None:
+            self.error = why
         self._gone.add(end)
         if len(self._gone) == 2:
             self._ended(self)
@@ -163,7 +166,7 @@ class SocketEnd(End, asyncio.Protocol):
         if self._gone is not None:
             if self.relay is not None:
                 self.relay.broken(self, self._gone)
-                self.relay.gone(self)
+                self.relay.gone(self, None)
         elif not self._held:
             self._open.resume_reading()
 
@@ -216,7 +219,7 @@ class SocketEnd(End, asyncio.Protocol):
         self._gone = _sentence(error)
         if self.relay is not None and self._started:
             self.relay.broken(self, self._gone)
-            self.relay.gone(self)
+            self.relay.gone(self, None if error is None else self._gone)
 
     def pause_writing(self) -> None:
         if self.relay is not None:

@@ -14,11 +14,15 @@ from typing import Final, cast
 from ambient.core import hbone
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.hbone import Headers
+from ambient.net import sockets
 from ambient.net.relay import End
 
 PING_SECONDS: Final = 10.0
-PONG_SECONDS: Final = 20.0
-"""A peer that has not answered for so long is gone. Source: the peers' figures."""
+PINGS: Final = 2
+"""A peer that was silent for so many pings is gone. Source: the peers' figures, 10 s and 20 s. Pings are counted, and
+not seconds, so that a process that was itself stopped for a while does not blame its peers."""
+ANSWER_SECONDS: Final = sockets.CONNECT_TIMEOUT + 5.0
+"""How long a request waits for its answer: what a peer gives its application to be connected to, and a margin."""
 _QUEUE: Final = 256 * 1024
 """Bytes that a stream may have queued before its source is held."""
 
@@ -56,6 +60,8 @@ class TunnelEnd(End):
         self._waiting: list[bytes] = []
         self._gone: str | None = None
         self.answer: asyncio.Future[None] | None = None
+        self.given_up: Callable[[], None] | None = None
+        """Called if the stream is cut before its relay starts."""
 
     def start(self) -> None:
         self._started = True
@@ -66,7 +72,7 @@ class TunnelEnd(End):
         self._waiting = []
         if self._gone is not None:
             self.relay.broken(self, self._gone)
-            self.relay.gone(self)
+            self.relay.gone(self, None)
         elif self.finished_reading:
             self.relay.finished(self)
         if not self._held:
@@ -87,17 +93,15 @@ class TunnelEnd(End):
             self._tunnel.finish(self._stream)
 
     def close(self) -> None:
-        # Both END_STREAMs are sent or queued: the protocol closes the stream by itself.
-        self._tunnel.forget(self._stream)
-        if self.relay is not None:
-            self.relay.gone(self)
+        # Both END_STREAMs are sent or queued: the protocol closes the stream by itself, and ``closed`` is called.
+        pass
 
     def reset(self) -> None:
         if self._gone is None:
             self._gone = "reset"
             self._tunnel.reset(self._stream)
             if self.relay is not None and self._started:
-                self.relay.gone(self)
+                self.relay.gone(self, None)
 
     def hold(self) -> None:
         self._held = True
@@ -147,7 +151,19 @@ class TunnelEnd(End):
             self.answer.set_exception(TunnelLost(why, untouched=untouched))
         elif self._started and self.relay is not None:
             self.relay.broken(self, why)
-            self.relay.gone(self)
+            self.relay.gone(self, why)
+        elif self.given_up is not None:
+            self.given_up()
+
+    def closed(self) -> None:
+        """Both ends have finished, and our last byte has left."""
+        if self.relay is not None:
+            self.relay.gone(self, None)
+
+    def settle(self) -> None:
+        """The stream is over: its credit belongs to the connection, whatever became of its bytes."""
+        self._held = False
+        self._credit()
 
     def flushed(self) -> bool:
         """Whether a congested stream has room again; its relay is told."""
@@ -160,7 +176,7 @@ class TunnelEnd(End):
 
     def _credit(self) -> None:
         amount, self._uncredited = self._uncredited, 0
-        if amount and self._gone is None:
+        if amount:
             self._tunnel.consumed(self._stream, amount)
 
 
@@ -177,7 +193,7 @@ class Tunnel(asyncio.Protocol):
         self._flush_due = False
         self._writable = True
         self._pulse: asyncio.TimerHandle | None = None
-        self._heard = self._loop.time()
+        self._unanswered = 0
         self._why = "the tunnel was closed"
         self.leaving = False
         """No more streams are to be opened on it."""
@@ -237,14 +253,8 @@ class Tunnel(asyncio.Protocol):
     def reset(self, stream: int) -> None:
         """Cut a stream."""
         self._machine.reset(stream)
-        self.forget(stream)
         self._flush_soon()
-
-    def forget(self, stream: int) -> None:
-        """A stream is over for its end."""
-        end = self._ends.pop(stream, None)
-        if end is not None:
-            self._congested.discard(end)
+        if self._forget(stream) is not None:
             self._stream_ended()
 
     # What its two kinds do differently:
@@ -261,12 +271,11 @@ class Tunnel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=1024 * 1024, low=256 * 1024)
-        self._heard = self._loop.time()
         self._pulse = self._loop.call_later(PING_SECONDS, self._beat)
         self._flush_soon()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self._loop.time()
+        self._unanswered = 0
         try:
             for event in self._machine.receive(data):
                 self._happened(event)
@@ -312,9 +321,12 @@ class Tunnel(asyncio.Protocol):
                 if (end := self._ends.get(stream)) is not None:
                     end.finished()
             case hbone.TunnelReset(stream, untouched):
-                if (end := self._ends.pop(stream, None)) is not None:
-                    self._congested.discard(end)
+                if (end := self._forget(stream)) is not None:
                     end.lost("connection reset by peer", untouched=untouched)
+                    self._stream_ended()
+            case hbone.TunnelClosed(stream):
+                if (end := self._forget(stream)) is not None:
+                    end.closed()
                     self._stream_ended()
             case hbone.TunnelAnswered(stream, status):
                 if (end := self._ends.get(stream)) is not None:
@@ -329,6 +341,13 @@ class Tunnel(asyncio.Protocol):
             case hbone.Ponged():
                 pass
 
+    def _forget(self, stream: int) -> TunnelEnd | None:
+        end = self._ends.pop(stream, None)
+        if end is not None:
+            self._congested.discard(end)
+            end.settle()
+        return end
+
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
@@ -340,15 +359,21 @@ class Tunnel(asyncio.Protocol):
             return
         while self._writable and (data := self._machine.take()):
             self._transport.write(data)
-        for end in [end for end in self._congested if end.flushed()]:
-            self._congested.discard(end)
+        for event in self._machine.settled():
+            self._happened(event)
+        for end in tuple(self._congested):
+            if end.flushed():
+                self._congested.discard(end)
+        if self._machine.wants_nothing and not self.over:
+            self._why = "HTTP/2 ended the tunnel"
+            self._transport.close()
         self._close_if_idle()
 
     def _beat(self) -> None:
-        silence = self._loop.time() - self._heard
-        if silence > PONG_SECONDS:
-            self.abort(f"the peer was silent for {silence:.0f} s")
+        if self._unanswered == PINGS:
+            self.abort(f"the peer was silent for {PINGS} pings")
             return
+        self._unanswered += 1
         self._machine.ping()
         self._flush_soon()
         self._pulse = self._loop.call_later(PING_SECONDS, self._beat)
@@ -369,7 +394,7 @@ class ClientTunnel(Tunnel):
     async def open(self, authority: str, headers: Headers) -> TunnelEnd:
         """A stream to ``authority``, once the peer has said yes.
 
-        Raises TunnelRefused or TunnelLost.
+        Raises TunnelRefused or TunnelLost; the latter too if there is no answer within ``ANSWER_SECONDS``.
         """
         if self.leaving:
             raise TunnelLost("the tunnel is closing", untouched=True)
@@ -383,9 +408,16 @@ class ClientTunnel(Tunnel):
         self._ends[stream] = end
         self._flush_soon()
         try:
-            await end.answer
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await end.answer
+        except TimeoutError as error:
+            end.reset()
+            raise TunnelLost(
+                f"the peer did not answer within {ANSWER_SECONDS:.0f} s", untouched=False
+            ) from error
         except TunnelRefused:
-            self.forget(stream)
+            # Our half is still open, and would count against the peer's limit of streams for ever.
+            self.reset(stream)
             raise
         except asyncio.CancelledError:
             end.reset()
@@ -420,13 +452,18 @@ class ServerTunnel(Tunnel):
         """Say no."""
         if stream in self._ends:
             self._machine.refuse(stream, status)
-            self.forget(stream)
             self._flush_soon()
+            if self._forget(stream) is not None:
+                self._stream_ended()
 
     def end_of(self, stream: int) -> TunnelEnd | None:
         """The stream as an end; None if the peer has given up on it meanwhile."""
         return self._ends.get(stream)
 
     def _requested(self, request: hbone.TunnelRequested) -> None:
+        if self.leaving:
+            # Our GOAWAY tells the peer that we did not act on it, and it asks elsewhere.
+            self._machine.reset(request.stream, untouched=True)
+            return
         self._ends[request.stream] = TunnelEnd(self, request.stream)
         self._on_request(self, request)

@@ -21,6 +21,8 @@ class Pair:
         seen: tuple[list[HboneEvent], list[HboneEvent]] = ([], [])
         while True:
             to_server, to_client = self.client.take(), self.server.take()
+            seen[0].extend(self.client.settled())
+            seen[1].extend(self.server.settled())
             if to_server:
                 seen[1].extend(self.server.receive(to_server))
             if to_client:
@@ -52,7 +54,13 @@ def test_bytes_and_half_closes_flow_both_ways() -> None:
     assert pair.exchange()[1] == [hbone.TunnelData(stream, b"question"), hbone.TunnelFinished(stream)]
     pair.server.send(stream, b"answer")
     pair.server.finish(stream)
-    assert pair.exchange()[0] == [hbone.TunnelData(stream, b"answer"), hbone.TunnelFinished(stream)]
+    client, server = pair.exchange()
+    assert client == [
+        hbone.TunnelData(stream, b"answer"),
+        hbone.TunnelFinished(stream),
+        hbone.TunnelClosed(stream),
+    ]
+    assert server == [hbone.TunnelClosed(stream)]
 
 
 def test_a_refusal_carries_its_status() -> None:
@@ -165,7 +173,8 @@ def test_what_is_said_of_a_closed_stream_falls_on_the_floor() -> None:
     pair.client.send(stream, b"late")
     pair.client.finish(stream)
     pair.client.reset(stream)
-    pair.client.consumed(stream, 4)
+    pair.server.accept(stream)
+    pair.server.refuse(stream, 503)
     assert pair.exchange() == ([], [])
 
 
@@ -200,3 +209,63 @@ def _merged(events: list[HboneEvent]) -> list[HboneEvent]:
             case _:
                 merged.append(event)
     return merged
+
+
+@pytest.mark.parametrize("end", ["client-resets", "server-resets", "both-finish"])
+def test_bytes_of_streams_that_have_closed_are_credited_to_the_connection(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(hbone, "_CONNECTION_WINDOW", 1024 * 1024)
+    pair = Pair()
+    for _ in range(50):
+        stream = pair.open()
+        pair.server.finish(stream)
+        pair.exchange()
+        pair.client.send(stream, b"x" * 200_000)
+        if end == "both-finish":
+            pair.client.finish(stream)
+        arrived = [event for event in pair.exchange()[1] if isinstance(event, hbone.TunnelData)]
+        assert sum(len(event.data) for event in arrived) == 200_000
+        if end == "client-resets":
+            pair.client.reset(stream)
+        elif end == "server-resets":
+            pair.server.reset(stream)
+        pair.exchange()
+        pair.server.consumed(stream, 200_000)
+        pair.exchange()
+
+
+def test_a_request_that_is_withdrawn_at_once_can_be_answered_in_vain() -> None:
+    pair = Pair()
+    stream = pair.client.open("10.0.0.1:80", [])
+    asked = pair.client.take()
+    pair.client.reset(stream)
+    events = pair.server.receive(asked + pair.client.take())
+    assert events[-1] == hbone.TunnelReset(stream, untouched=False)
+    pair.server.accept(stream)
+    pair.server.refuse(stream, 503)
+    assert pair.open()
+
+
+def test_after_a_fault_of_the_peer_whatever_is_said_falls_on_the_floor() -> None:
+    pair = Pair()
+    stream = pair.open()
+    unanswered = pair.client.open("10.0.0.1:80", [])
+    pair.exchange()
+    pair.server.receive(b"\xff" * 100)
+    pair.server.accept(unanswered)
+    pair.server.send(stream, b"late")
+    pair.server.finish(stream)
+    pair.server.reset(stream)
+    pair.server.ping()
+    pair.server.leave()
+    pair.server.take()
+    assert pair.server.wants_nothing
+
+
+def test_a_peer_that_never_spoke_http2_gets_no_farewell() -> None:
+    server = Hbone(Role.SERVER)
+    server.take()
+    with pytest.raises(PeerError):
+        server.receive(b"GET / HTTP/1.1\r\n\r\n")
+    assert server.take() == b""

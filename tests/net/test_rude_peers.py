@@ -1,0 +1,343 @@
+"""Peers that refuse, withdraw, fall silent or break the protocol: what it costs their siblings, and what is left."""
+
+import asyncio
+import os
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable
+
+import pytest
+import uvloop
+from net.harness import CLIENT, Fabric, credentials_of, fabric
+
+from ambient.core.errors import Unavailable
+from ambient.core.hbone import Hbone, Role
+from ambient.net import pool, tls, tunnel
+from ambient.net.relay import Relay, SocketEnd
+from ambient.net.tls import Contexts
+from ambient.net.tunnel import ServerTunnel, TunnelLost, TunnelRefused
+
+
+def run(work) -> None:
+    """Nothing may reach the event loop's handler of last resort."""
+    unexpected: list[dict[str, object]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unexpected.append(context))
+        await asyncio.wait_for(work, 60)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(watched())
+    assert unexpected == []
+
+
+def stand_still(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+
+
+async def ask(mesh: Fabric) -> None:
+    reader, writer = await mesh.connect()
+    writer.write(b"question")
+    writer.write_eof()
+    assert await reader.read() == b"question"
+    writer.close()
+
+
+class Stranger:
+    """A client or server with a true certificate and manners of its own."""
+
+    def __init__(self, tls_socket: ssl.SSLSocket, role: Role = Role.CLIENT) -> None:
+        self.tls, self.machine = tls_socket, Hbone(role)
+
+    @classmethod
+    async def at(cls, mesh: Fabric) -> "Stranger":
+        return await asyncio.to_thread(cls._dial, mesh)
+
+    @classmethod
+    def _dial(cls, mesh: Fabric) -> "Stranger":
+        context = tls._context(ssl.PROTOCOL_TLS_CLIENT, credentials_of(CLIENT))
+        plain = socket.create_connection(("127.0.0.1", mesh.address.port), timeout=10)
+        return cls(context.wrap_socket(plain))
+
+    async def say(self) -> None:
+        await asyncio.to_thread(self.tls.sendall, self.machine.take())
+
+    async def hear(self) -> list[object]:
+        data = await asyncio.to_thread(self.tls.recv, 65536)
+        return list(self.machine.receive(data)) if data else ["end"]
+
+
+def test_hundreds_of_refusals_use_up_nothing_of_the_tunnel() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+
+            async def refuse(server: ServerTunnel, stream: int) -> None:
+                server.refuse(stream, 401)
+
+            relayed, mesh.answer = mesh.answer, refuse
+            for _ in range(450):
+                with pytest.raises(TunnelRefused):
+                    await mesh.pool.open(mesh.key(), "10.0.0.1:80", [])
+            mesh.answer = relayed
+            await ask(mesh)
+            assert mesh.dials == 1
+            await until(lambda: mesh.live() == 0)
+
+    run(scenario())
+
+
+def test_a_request_that_is_never_answered_is_given_up_and_its_siblings_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tunnel, "ANSWER_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+
+            async def ignore(server: ServerTunnel, stream: int) -> None:
+                pass
+
+            relayed, mesh.answer = mesh.answer, ignore
+            with pytest.raises(TunnelLost, match="did not answer"):
+                await mesh.pool.open(mesh.key(), "10.0.0.1:80", [])
+            mesh.answer = relayed
+            await ask(mesh)
+            assert mesh.dials == 1
+            await until(lambda: mesh.live() == 0)
+
+    run(scenario())
+
+
+def test_a_request_withdrawn_in_the_same_breath_harms_nobody() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            refused: list[int] = []
+
+            def refuse_at_once(server: ServerTunnel, request) -> None:
+                server.refuse(request.stream, 503)
+                refused.append(request.stream)
+
+            mesh._requested = refuse_at_once
+            stranger = await Stranger.at(mesh)
+            for _ in range(300):
+                stream = stranger.machine.open("10.0.0.1:80", [])
+                asked = stranger.machine.take()
+                stranger.machine.reset(stream)
+                await asyncio.to_thread(stranger.tls.sendall, asked + stranger.machine.take())
+            await until(lambda: len(refused) == 300)
+            stranger.machine.ping()
+            await stranger.say()
+            await stranger.hear()
+            assert not mesh.tunnels[0].over
+            await until(lambda: mesh.live() == 0)
+            stranger.tls.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "bytes_of_it",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", id="http1"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100, id="bad-frames"),
+        pytest.param(os.urandom(4000), id="noise"),
+    ],
+)
+def test_a_peer_that_breaks_http2_is_closed(bytes_of_it: bytes) -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            stranger = await Stranger.at(mesh)
+            await asyncio.to_thread(stranger.tls.sendall, bytes_of_it)
+            while await asyncio.to_thread(stranger.tls.recv, 65536):
+                pass
+            stranger.tls.close()
+            await until(lambda: mesh.tunnels[0].over)
+
+    run(scenario())
+
+
+def test_a_request_that_crosses_our_goodbye_is_handed_back_untouched() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            _, held = await mesh.connect()
+            asked: list[int] = []
+            mesh._requested = lambda _, request: asked.append(request.stream)
+            server = mesh.tunnels[0]
+            # Both happen before either end has read a byte of the other.
+            opening = asyncio.create_task(mesh.pool.open(mesh.key(), "10.0.0.1:80", []))
+            server._machine.leave()
+            server.leaving = True
+            await asyncio.sleep(0.2)
+            assert server.streams == 1
+            opening.cancel()
+            held.close()
+
+    run(scenario())
+
+
+def test_a_peer_that_takes_no_streams_is_not_dialled_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Hbone):
+        def __init__(self, role: Role) -> None:
+            super().__init__(role, most_streams=0 if role is Role.SERVER else 200)
+
+    monkeypatch.setattr(tunnel.hbone, "Hbone", Full)
+    monkeypatch.setattr(tunnel, "ANSWER_SECONDS", 0.5)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            for _ in range(3):
+                with pytest.raises(Unavailable):
+                    await mesh.pool.open(mesh.key(), "10.0.0.1:80", [])
+            assert mesh.dials <= 4
+            await until(lambda: mesh.live() == 0)
+
+    run(scenario())
+
+
+def test_credentials_that_change_while_a_tunnel_is_dialled_are_the_ones_it_is_used_with() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            dial = mesh.pool._dial
+            began, go_on = asyncio.Event(), asyncio.Event()
+
+            async def slow(key, make):
+                began.set()
+                await go_on.wait()
+                return await dial(key, make)
+
+            mesh.pool._dial = slow
+            asking = asyncio.create_task(ask(mesh))
+            await began.wait()
+            mesh.client_contexts = Contexts(credentials_of(CLIENT))
+            mesh.pool.leave(lambda _: True)
+            go_on.set()
+            await asking
+            assert mesh.dials == 2
+            await until(lambda: mesh.pool.tunnels == 1)
+
+    run(scenario())
+
+
+def test_a_tunnel_that_nobody_came_to_use_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            opening = asyncio.create_task(mesh.pool.open(mesh.key(), "10.0.0.1:80", []))
+            await asyncio.sleep(0)
+            opening.cancel()
+            await until(lambda: mesh.dials == 1)
+            await until(lambda: bool(mesh.tunnels))
+            await until(lambda: mesh.tunnels[0].over and mesh.pool.tunnels == 0)
+
+    run(scenario())
+
+
+def test_a_silent_peer_is_given_up_but_a_pause_of_our_own_is_not_its_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tunnel, "PING_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            _, writer = await mesh.connect()
+            (ours,) = mesh.pool._keys
+            # The whole process stands still, as it does under SIGSTOP: both ends wake late.
+            stand_still(1.5)
+            await asyncio.sleep(0.5)
+            assert not ours.over
+            mesh.tunnels[0].data_received = lambda _: None
+            mesh.tunnels[0]._transport.pause_reading()
+            await until(lambda: ours.over)
+            writer.close()
+
+    run(scenario())
+
+
+def test_what_only_flushes_to_a_peer_that_does_not_read_can_still_be_cut() -> None:
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        ours, theirs = [], []
+        for _ in range(2):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                far = socket.create_connection(listener.getsockname())
+                near, _ = listener.accept()
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            ours.append(near)
+            theirs.append(far)
+        joined = Relay(await SocketEnd.of(ours[0]), await SocketEnd.of(ours[1]), ended.append)
+        joined.start()
+        theirs[0].shutdown(socket.SHUT_WR)
+        theirs[1].setblocking(False)
+        sent = 0
+        while sent < 200_000:
+            try:
+                sent += theirs[1].send(b"x" * 10_000)
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+        theirs[1].shutdown(socket.SHUT_WR)
+        await until(lambda: joined.over)
+        assert ended == []
+        joined.cut("for the test")
+        await until(lambda: ended == [joined])
+        assert joined.error == "for the test"
+        for sock in theirs:
+            sock.close()
+
+    run(scenario())
+
+
+def test_bytes_that_a_client_never_took_are_not_called_a_good_end() -> None:
+    async def scenario() -> None:
+        async def application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.write(b"x" * 5_000_000)
+            writer.close()
+
+        async with fabric(application) as mesh:
+            reader, writer = await mesh.connect()
+            writer.write_eof()
+            await until(lambda: mesh.relays[1].received > 100_000)
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            writer.transport.abort()
+            await until(lambda: mesh.live() == 0)
+            assert mesh.relays[0].error is not None
+            del reader
+
+    run(scenario())
+
+
+def test_a_peer_that_connects_and_never_shakes_hands_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            mute = [socket.create_connection(("127.0.0.1", mesh.address.port), timeout=10) for _ in range(50)]
+            await until(lambda: len(mesh.errors) == 50)
+            assert await asyncio.to_thread(mute[0].recv, 100) == b""
+            for sock in mute:
+                sock.close()
+            await until(lambda: not mesh._tasks)
+
+    run(scenario())
