@@ -17,10 +17,14 @@ app = typer.Typer(help="Run the shared L4 proxy of this node.", invoke_without_c
 @app.callback()
 def proxy(
     control: Annotated[str, typer.Option(help="HOST:PORT of the control plane.", metavar="HOST:PORT")],
-    root_cert: Annotated[Path, typer.Option(help="PEM file with the control plane's root certificate.")],
+    root_cert: Annotated[
+        Path, typer.Option(help="PEM file with the control plane's root certificate.", readable=False)
+    ],
     token_file: Annotated[
         Path | None,
-        typer.Option(help="File with a bootstrap token; needed until the node has its own certificate."),
+        typer.Option(
+            help="File with a bootstrap token; needed until the node has its own certificate.", readable=False
+        ),
     ] = None,
     bootstrap: Annotated[
         str | None,

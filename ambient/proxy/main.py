@@ -261,6 +261,11 @@ class Parent:
         bootstrap = channel.open_bootstrap_channel(self._settings.bootstrap, self._roots)
         try:
             return await authority.sign(bootstrap, csr_pem, token=token)
+        except Unavailable as error:
+            settings = self._settings
+            raise Unavailable(
+                f"{error}; is --bootstrap {settings.bootstrap} the control plane, and --root-cert {settings.root_cert} its root?"
+            ) from error
         finally:
             await bootstrap.close()
 
