@@ -237,6 +237,35 @@ def test_a_killed_daemon_container_is_followed_by_one_that_adopts_the_kernel(wor
     assert [line for line in steady.lines() if line.get("ok") is False] == []
 
 
+@pytest.mark.parametrize(
+    ("program", "capabilities", "message"),
+    [
+        (
+            "node",
+            ["net_admin"],
+            "ambient node lacks the capability SYS_ADMIN; give it NET_ADMIN and SYS_ADMIN",
+        ),
+        (
+            "node",
+            ["sys_admin"],
+            "ambient node lacks the capability NET_ADMIN; give it NET_ADMIN and SYS_ADMIN",
+        ),
+        ("proxy", ["net_admin"], "ambient proxy lacks the capability SYS_ADMIN; give it SYS_ADMIN"),
+    ],
+)
+def test_a_capability_that_is_lacking_is_named(
+    world: World, program: str, capabilities: list[str], message: str
+) -> None:
+    node = world.node
+    flags: dict[str, list[object]] = {
+        "node": ["--name", "amb-none", "--run-dir", "/run/none", "--state-dir", "/run/none"],
+        "proxy": ["--control", "192.0.2.1:15012", "--root-cert", "/none", "--run-dir", "/run/none"],
+    }
+    container = Container(world.mesh.topology.folder / "lacking-root", [REPOSITORY], [], capabilities)
+    ran = node.node.run(*container.command(AMBIENT, program, *flags[program]))
+    assert (ran.returncode, ran.stderr) == (1, f"error: {message}\n")
+
+
 def test_uninstall_leaves_nothing(world: World) -> None:
     for workload in (world.client, world.guest):
         ran = world.node.workload("remove", workload.name, "--namespace", "shop", "--now")
