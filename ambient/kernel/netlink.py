@@ -1,7 +1,6 @@
 """Just enough netlink: addresses of a namespace, and its TCP sockets.
 
-By hand rather than through pyroute2, whose sockets bring an event loop of their own: these are asked for on a thread
-that is inside another namespace for the length of the call.
+By hand rather than through pyroute2: see "Choices" in ``ARCHITECTURE.md``.
 """
 
 from __future__ import annotations
