@@ -1,22 +1,21 @@
-"""The delta ADS server: streams ↔ a session that knows no gRPC."""
+"""The delta ADS server: what subscribers say and are told, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from ambient.rpc.server import calling_node, converse, refusing, service
+from ambient.rpc.server import service
+from ambient.rpc.sessions import stream_handler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ambient.core.model.identity import NodeId
-    from ambient.rpc.server import Context, Service
+    from ambient.rpc.server import Service
+    from ambient.rpc.sessions import Host
     from ambient.rpc.wire import RawResource
 
 
@@ -46,78 +45,36 @@ class Response:
     removed: tuple[str, ...]
 
 
-class Session(Protocol):
-    """One subscriber's stream."""
-
-    def receive(self, request: Request) -> None:
-        """Take what it said. Raises PeerError."""
-
-    async def next(self) -> Response:
-        """Wait for something to tell it."""
-
-    def close(self) -> None:
-        """The stream has ended."""
-
-
-class Publisher(Protocol):
-    """Where subscribers come."""
-
-    def connect(self, node: NodeId) -> Session:
-        """A stream has begun. Raises PermissionDenied."""
-
-
-def discovery_service(publisher: Publisher) -> Service:
+def discovery_service(publisher: Host[Request, Response]) -> Service:
     """``AggregatedDiscoveryService``, delta only."""
-
-    async def stream(context: Context) -> None:
-        session = publisher.connect(calling_node(context))
-        try:
-            await converse(_listen(context, session), _speak(context, session))
-        finally:
-            session.close()
-
-    async def handle(_requests: object, context: Context) -> None:
-        await refusing(context, stream(context))
-
-    handler = grpc.stream_stream_rpc_method_handler(
-        handle,
-        request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
-        response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
-    )
+    handler = stream_handler(publisher, discovery_pb2.DeltaDiscoveryRequest, _request, _response)
     return service(
         "envoy.service.discovery.v3.AggregatedDiscoveryService", {"DeltaAggregatedResources": handler}
     )
 
 
-async def _listen(context: Context, session: Session) -> None:
-    while (message := await context.read()) is not grpc.aio.EOF:
-        session.receive(
-            Request(
-                message.type_url,
-                message.response_nonce,
-                message.error_detail.message if message.HasField("error_detail") else "",
-                tuple(message.resource_names_subscribe),
-                tuple(message.resource_names_unsubscribe),
-                dict(message.initial_resource_versions),
-            )
-        )
+def _request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
+    return Request(
+        message.type_url,
+        message.response_nonce,
+        message.error_detail.message if message.HasField("error_detail") else "",
+        tuple(message.resource_names_subscribe),
+        tuple(message.resource_names_unsubscribe),
+        dict(message.initial_resource_versions),
+    )
 
 
-async def _speak(context: Context, session: Session) -> None:
-    while True:
-        response = await session.next()
-        await context.write(
-            discovery_pb2.DeltaDiscoveryResponse(
-                type_url=response.type_url,
-                nonce=response.nonce,
-                removed_resources=response.removed,
-                resources=[
-                    discovery_pb2.Resource(
-                        name=raw.name,
-                        version=raw.version,
-                        resource=AnyMessage(type_url=raw.type_url, value=raw.body),
-                    )
-                    for raw in response.upserted
-                ],
+def _response(response: Response) -> discovery_pb2.DeltaDiscoveryResponse:
+    return discovery_pb2.DeltaDiscoveryResponse(
+        type_url=response.type_url,
+        nonce=response.nonce,
+        removed_resources=response.removed,
+        resources=[
+            discovery_pb2.Resource(
+                name=raw.name,
+                version=raw.version,
+                resource=AnyMessage(type_url=raw.type_url, value=raw.body),
             )
-        )
+            for raw in response.upserted
+        ],
+    )

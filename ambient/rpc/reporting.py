@@ -1,21 +1,19 @@
-"""The registry's server: streams ↔ a session that knows no gRPC."""
+"""The registry's server: what nodes report and are ordered, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-import grpc
-import grpc.aio
+from typing import TYPE_CHECKING
 
 from ambient.rpc.pb.ambient.registry.v1 import registry_pb2
 from ambient.rpc.registration import order_message, read_workload
-from ambient.rpc.server import calling_node, converse, refusing, service
+from ambient.rpc.server import service
+from ambient.rpc.sessions import stream_handler
 
 if TYPE_CHECKING:
-    from ambient.core.model.identity import NodeId
     from ambient.rpc.registration import LocalWorkload, Order
-    from ambient.rpc.server import Context, Service
+    from ambient.rpc.server import Service
+    from ambient.rpc.sessions import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +27,16 @@ class Report:
     """Uids."""
 
 
-class Session(Protocol):
-    """One node's stream."""
-
-    def receive(self, report: Report) -> None:
-        """Take what it said. Raises PeerError."""
-
-    async def next(self) -> tuple[Order, ...]:
-        """Wait for orders."""
-
-    def close(self) -> None:
-        """The stream has ended."""
-
-
-class Registrar(Protocol):
-    """Where nodes come."""
-
-    def connect(self, node: NodeId) -> Session:
-        """A stream has begun. Raises PermissionDenied."""
-
-
-def registry_service(registrar: Registrar) -> Service:
+def registry_service(registrar: Host[Report, tuple[Order, ...]]) -> Service:
     """``ambient.registry.v1.Registry``."""
-
-    async def stream(context: Context) -> None:
-        session = registrar.connect(calling_node(context))
-        try:
-            await converse(_listen(context, session), _speak(context, session))
-        finally:
-            session.close()
-
-    async def handle(_requests: object, context: Context) -> None:
-        await refusing(context, stream(context))
-
-    handler = grpc.stream_stream_rpc_method_handler(
-        handle,
-        request_deserializer=registry_pb2.NodeReport.FromString,
-        response_serializer=registry_pb2.NodeOrders.SerializeToString,
-    )
+    handler = stream_handler(registrar, registry_pb2.NodeReport, _report, _orders)
     return service("ambient.registry.v1.Registry", {"Report": handler})
 
 
-async def _listen(context: Context, session: Session) -> None:
-    while (message := await context.read()) is not grpc.aio.EOF:
-        upserted = tuple(read_workload(workload) for workload in message.upserted)
-        session.receive(Report(message.full, upserted, tuple(message.removed_uids)))
+def _report(message: registry_pb2.NodeReport) -> Report:
+    upserted = tuple(read_workload(workload) for workload in message.upserted)
+    return Report(message.full, upserted, tuple(message.removed_uids))
 
 
-async def _speak(context: Context, session: Session) -> None:
-    while True:
-        orders = await session.next()
-        await context.write(registry_pb2.NodeOrders(orders=[order_message(order) for order in orders]))
+def _orders(orders: tuple[Order, ...]) -> registry_pb2.NodeOrders:
+    return registry_pb2.NodeOrders(orders=[order_message(order) for order in orders])

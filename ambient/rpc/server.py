@@ -6,7 +6,6 @@ socket of root's). A handler knows nothing of gRPC; an error of ours that it rai
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
@@ -114,20 +113,6 @@ def calling_node(context: Context) -> NodeId:
         return verify.node_of(certificates[0])
     except verify.BadCertificate as error:
         raise Unauthenticated(str(error)) from error
-
-
-async def converse(listen: Awaitable[None], speak: Awaitable[None]) -> None:
-    """Run both directions of a stream until the caller has ended its own, or either fails."""
-    listening, speaking = asyncio.ensure_future(listen), asyncio.ensure_future(speak)
-    try:
-        await asyncio.wait((listening, speaking), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (listening, speaking):
-            task.cancel()
-        results = await asyncio.gather(listening, speaking, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
 
 
 def _remove_socket(path: Path) -> None:
