@@ -46,13 +46,14 @@ def test_a_call_arrives_and_both_sides_tell_the_same(
         assert [flow for flow in wire.to_port(15008) if not flow.is_tls] == []
 
 
+@pytest.mark.parametrize("port", [80, 81], ids=["numeric-target", "named-target"])
 @pytest.mark.parametrize("address", [VIP4, VIP6])
-def test_a_service_is_balanced_over_its_endpoints(world: World, address: str) -> None:
+def test_a_service_is_balanced_over_its_endpoints(world: World, address: str, port: int) -> None:
     client = world.named("client-one")
-    answers = [client.pod.call(address, 80) for _ in range(20)]
+    answers = [client.pod.call(address, port) for _ in range(20)]
     assert [answer["error"] for answer in answers] == [None] * 20
     assert {answer["server"]["server"] for answer in answers} == {"server-one", "server-two"}
-    assert {tuple(answer["peername"]) for answer in answers} == {(address, 80)}
+    assert {tuple(answer["peername"]) for answer in answers} == {(address, port)}
     client.node.wait_for_access(direction="outbound", dst__service="server.shop.svc.cluster.local")
 
 
