@@ -44,6 +44,10 @@ class Dialer:
             sock.close()
             raise Unavailable(f"cannot connect to {to}: {error.strerror or error}") from error
         try:
+            if proxy == to:
+                # A port that was free has no listener, and TCP would connect the socket to itself.
+                sock.close()
+                raise Unavailable(f"cannot connect to {to}: nobody listens")  # noqa: TRY301
             await sockets.connect(sock, to)
         except BaseException:
             clients.withdraw(pod.netns_cookie, proxy, to)

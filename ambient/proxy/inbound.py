@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -38,6 +39,8 @@ class Inbound:
         self.world, self.dialer, self.live, self.tasks = world, dialer, live, tasks
         self._emptied = emptied
         self._tunnels: dict[str, set[Tunnel]] = {}
+        self._left = 0
+        """How often ``leave`` was said."""
 
     async def serve(self, pod: LocalPod, sock: socket.socket) -> None:
         """Take a connection that was accepted on the HBONE listener, and the tunnels that come on it."""
@@ -56,11 +59,15 @@ class Inbound:
             sockets.reset(sock)
             return
         sockets.prepare(sock)
+        left = self._left
 
         def tunnel_of(identity: SpiffeId) -> Tunnel:
             session = _Session(self, pod, identity, peer, local)
             tunnel = ServerTunnel(lambda tunnel: self._forget(pod, tunnel), session.requested)
             self._tunnels.setdefault(pod.uid, set()).add(tunnel)
+            if left != self._left:
+                # It may have been meant for this one too, which was shaking hands.
+                asyncio.get_running_loop().call_soon(tunnel.leave)
             return tunnel
 
         try:
@@ -92,6 +99,8 @@ class Inbound:
                     sockets.reset(sock)
                     return
                 except BaseException:
+                    why = "it was cut before it was connected"
+                    self.live.failed(seen, ResponseFlag.CONNECT, "cut", why)
                     sockets.reset(sock)
                     raise
                 near = await SocketEnd.of(sock)
@@ -106,10 +115,16 @@ class Inbound:
 
     def leave(self, uid: str | None = None) -> None:
         """Take no more tunnels for a pod (None: for any); those that live may end."""
+        self._left += 1
         for of, tunnels in list(self._tunnels.items()):
             if uid in {None, of}:
                 for tunnel in list(tunnels):
                     tunnel.leave()
+
+    def cut(self, uid: str, why: str) -> None:
+        """Cut a pod's tunnels, with what is still being decided on them."""
+        for tunnel in list(self._tunnels.get(uid, ())):
+            tunnel.abort(why)
 
     def _forget(self, pod: LocalPod, tunnel: Tunnel) -> None:
         tunnels = self._tunnels[pod.uid]
@@ -127,20 +142,31 @@ class _Session:
         self, owner: Inbound, pod: LocalPod, identity: SpiffeId, peer: SocketAddress, local: SocketAddress
     ) -> None:
         self._owner, self._pod, self._identity, self._peer, self._local = owner, pod, identity, peer, local
-        self._in_flight = 0
+        self._answering: dict[int, asyncio.Task[None]] = {}
 
     def requested(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
         """The peer asks for a tunnelled connection."""
-        if self._in_flight >= IN_FLIGHT:
+        if len(self._answering) >= IN_FLIGHT:
             tunnel.refuse(event.stream, 503)
+            self._failed("in_flight", f"{IN_FLIGHT} requests of this tunnel are waiting already")
             return
-        self._in_flight += 1
         work = self._answer(tunnel, event)
         task = self._owner.tasks.start(work, f"inbound {self._pod.uid}")
-        task.add_done_callback(self._answered)
+        self._answering[event.stream] = task
+        task.add_done_callback(lambda _: self._answering.pop(event.stream, None))
+        near = tunnel.end_of(event.stream)
+        if near is not None:
+            near.given_up = lambda: self._given_up(event.stream)
 
-    def _answered(self, _: object) -> None:
-        self._in_flight -= 1
+    def _given_up(self, stream: int) -> None:
+        task = self._answering.pop(stream, None)
+        if task is not None and task.cancel():
+            self._failed("client_gone", "the client gave up before it was connected")
+
+    def _failed(self, reason: str, why: str) -> None:
+        workload = self._owner.world.workload(self._pod)
+        seen = _observation(workload, self._peer, self._local, self._identity, self._caller(""))
+        self._owner.live.failed(seen, ResponseFlag.CONNECT, reason, why)
 
     async def _answer(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
         pod, world, live = self._pod, self._owner.world, self._owner.live
@@ -173,8 +199,6 @@ class _Session:
                 near = tunnel.end_of(event.stream)
                 if near is None:
                     far.reset()
-                    why = "the client gave up before it was connected"
-                    live.failed(seen, ResponseFlag.CONNECT, "client_gone", why)
                     return
                 tunnel.accept(event.stream)
                 relay = Relay(near, far, lambda relay: live.ended(pod.uid, relay))

@@ -64,6 +64,10 @@ class Live:
         """Live connections by pod."""
         return {uid: len(carried) for uid, carried in self._of.items()}
 
+    def count(self, uid: str) -> int:
+        """How many of one pod live."""
+        return len(self._of.get(uid, ()))
+
     def of(self, uid: str) -> tuple[Carried, ...]:
         """Those of one pod."""
         return tuple(self._of.get(uid, {}).values())

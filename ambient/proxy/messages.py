@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ambient.core.errors import PeerError
 
@@ -105,6 +105,11 @@ class PodConnections:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Either way: the payload is the beginning of the next message's."""
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -118,6 +123,7 @@ Message: TypeAlias = (
     | Scraped
     | Synced
     | PodConnections
+    | Part
 )
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
@@ -134,14 +140,40 @@ _KINDS: dict[str, Any] = {
         Scraped,
         Synced,
         PodConnections,
+        Part,
     )
 }
+_MOST_PAYLOAD: Final = 64 * 1024
+"""Of one packet; well below what a packet socket takes."""
 
 
 def pack(message: Message, payload: bytes = b"") -> bytes:
     """One packet."""
     head = json.dumps([type(message).__name__, asdict(message)], separators=(",", ":")).encode()
     return b"%d\n%b%b" % (len(head), head, payload)
+
+
+def packets(message: Message, payload: bytes = b"") -> list[bytes]:
+    """As many packets as it takes; descriptors belong to the last."""
+    last = max(0, len(payload) - 1) // _MOST_PAYLOAD * _MOST_PAYLOAD
+    parts = [pack(Part(), payload[at : at + _MOST_PAYLOAD]) for at in range(0, last, _MOST_PAYLOAD)]
+    return [*parts, pack(message, payload[last:])]
+
+
+class Assembly:
+    """Puts together what ``packets`` took apart."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def take(self, packet: bytes) -> tuple[Message, bytes] | None:
+        """A message and its whole payload, once the last of it has come. Raises PeerError as ``unpack`` does."""
+        message, payload = unpack(packet)
+        self._parts.append(payload)
+        if isinstance(message, Part):
+            return None
+        parts, self._parts = self._parts, []
+        return message, b"".join(parts)
 
 
 def unpack(packet: bytes) -> tuple[Message, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ambient.core import baggage, outbound
 from ambient.core.errors import PeerError, Unavailable
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ambient.proxy.dial import Dialer
     from ambient.proxy.live import Live
     from ambient.proxy.world import LocalPod, World
+
+
+LEFT: Final = "it was cut before it was connected"
 
 
 class Outbound:
@@ -101,6 +104,7 @@ class Outbound:
             self._live.failed(seen, ResponseFlag.CONNECT, error.reason, _hinted(str(error)))
             sockets.reset(sock)
         except BaseException:
+            self._live.failed(seen, ResponseFlag.CONNECT, "cut", LEFT)
             sockets.reset(sock)
             raise
         else:
@@ -113,13 +117,20 @@ class Outbound:
             self._live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))
             sockets.reset(sock)
         except BaseException:
+            self._live.failed(seen, ResponseFlag.CONNECT, "cut", LEFT)
             sockets.reset(sock)
             raise
         else:
             await self._join(pod, sock, far, seen)
 
     async def _join(self, pod: LocalPod, sock: socket.socket, far: End, seen: Observation) -> None:
-        near = await SocketEnd.of(sock)
+        try:
+            near = await SocketEnd.of(sock)
+        except BaseException:
+            self._live.failed(seen, ResponseFlag.CONNECT, "cut", LEFT)
+            sockets.reset_on_close(sock)
+            far.reset()
+            raise
         relay = Relay(near, far, lambda relay: self._live.ended(pod.uid, relay))
         self._live.opened(pod.uid, seen, relay, None, None)
         relay.start()

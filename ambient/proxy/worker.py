@@ -7,13 +7,13 @@ accepts nothing more, carries what it has to the end, and follows the next paren
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 import socket
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import uvloop
 
@@ -41,7 +41,11 @@ from ambient.telemetry.metrics import Traffic
 _BURST: Final = 16
 """Connections that one wake-up may accept: the rest is left for another worker, or the next turn."""
 _RECONNECT_SECONDS: Final = 0.2
-_OUT_OF_FILES_SECONDS: Final = 0.1
+_PAUSE_SECONDS: Final = 0.1
+_COMPLAIN_SECONDS: Final = 10.0
+_GOODBYE_SECONDS: Final = 1.0
+_Outbox: TypeAlias = asyncio.Queue[tuple[messages.Message, bytes] | str]
+"""A pod's name stands for the count of its connections when it is sent."""
 _ROLES: Final = (Role.OUTBOUND, Role.PLAINTEXT, Role.HBONE)
 
 
@@ -50,18 +54,22 @@ class Worker:
 
     def __init__(self, index: int, channel: str, access: AccessLog) -> None:
         self._index, self._channel = index, channel
-        self._tasks = Tasks(_crashed)
+        self._tasks = Tasks(self._crashed)
         self._setting_up = Tasks(_crashed, self._end_if_idle)
         """Connections that were accepted and are not carried yet."""
+        self._setting_up_for: dict[str, set[asyncio.Task[None]]] = {}
         self._world = World()
         self._traffic = Traffic()
         self._live = Live(self._traffic, access, self._count_changed)
         self._listeners: dict[str, list[socket.socket]] = {}
-        self._parent: PacketSocket | None = None
         self._born_of = os.getppid()
         self._retired = False
+        self._complained = -_COMPLAIN_SECONDS
+        self._crash: BaseException | None = None
         self._update: list[bytes] = []
-        self._outbox: asyncio.Queue[tuple[messages.Message, bytes]] = asyncio.Queue()
+        self._outbox: _Outbox | None = None
+        """What the parent is to hear; None: there is no parent."""
+        self._counts_due: set[str] = set()
         dialer = Dialer(self._world)
         self._pool = Pool(dialer.tunnel, self._end_if_idle)
         self._outbound = Outbound(self._world, dialer, self._pool, self._live)
@@ -76,9 +84,17 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         following = self._tasks.start(self._follow(), "follow")
         await self._done.wait()
+        if self._crash is not None:
+            raise self._crash
         await self._say_goodbye()
         following.cancel()
         await self._tasks.stop()
+
+    def _crashed(self, name: str, error: BaseException) -> None:
+        # A worker that no longer hears its parent would go on with yesterday's policies.
+        log.error("task crashed", task=name, error=repr(error))
+        self._crash = error
+        self._done.set()
 
     # --- the parent
 
@@ -92,42 +108,60 @@ class Worker:
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             hello = messages.Hello(self._index, os.getpid(), self._retired, self._live.counts())
-            self._parent = parent
-            sender = asyncio.create_task(self._send(parent))
+            outbox: _Outbox = asyncio.Queue()
+            self._outbox = outbox
+            self._counts_due.clear()
+            self._traffic.tell_all()
+            self._update = []
+            assembly = messages.Assembly()
+            sender: asyncio.Task[None] | None = None
             try:
                 await parent.send(messages.pack(hello))
+                sender = asyncio.create_task(self._send(parent, outbox))
                 while (packet := await parent.receive())[0]:
-                    await self._heard(*packet)
+                    whole = assembly.take(packet[0])
+                    if whole is not None:
+                        self._heard(*whole, packet[1])
             except OSError as error:
                 log.warning("worker lost its parent", worker=self._index, why=str(error))
             finally:
-                self._parent = None
-                sender.cancel()
+                self._outbox = None
+                if sender is not None:
+                    sender.cancel()
                 parent.close()
             self._retire()
 
-    async def _send(self, parent: PacketSocket) -> None:
+    async def _send(self, parent: PacketSocket, outbox: _Outbox) -> None:
         while True:
-            message, payload = await self._outbox.get()
+            match await outbox.get():
+                case str(uid):
+                    self._counts_due.discard(uid)
+                    packets = messages.packets(messages.PodConnections(uid, self._live.count(uid)))
+                case message, payload:
+                    packets = messages.packets(message, payload)
             try:
-                await parent.send(messages.pack(message, payload))
+                for packet in packets:
+                    await parent.send(packet)
             except OSError:
                 return  # The reader of the same socket sees its end, and retires.
+            outbox.task_done()
 
     def _say(self, message: messages.Message, payload: bytes = b"") -> None:
-        if self._parent is not None:
+        if self._outbox is not None:
             self._outbox.put_nowait((message, payload))
 
     async def _say_goodbye(self) -> None:
-        if self._parent is not None:
-            self._live.account()
-            try:
-                await self._parent.send(messages.pack(messages.Scraped(0), self._traffic.report()))
-            except OSError as error:
-                log.warning("last counters not told", worker=self._index, why=str(error))
+        if self._outbox is None:
+            return
+        self._live.account()
+        self._say(messages.Scraped(0), self._traffic.report())
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._outbox.join()
+        except TimeoutError:
+            log.warning("last counters not told", worker=self._index)
 
-    async def _heard(self, packet: bytes, descriptors: list[int]) -> None:
-        message, payload = messages.unpack(packet)
+    def _heard(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         match message:
             case messages.Welcome():
                 self._welcomed(*descriptors)
@@ -141,13 +175,13 @@ class Worker:
                 self._world.contexts = {
                     key: contexts for key, contexts in self._world.contexts.items() if key != identity
                 }
+                self._pool.leave(lambda key: key.source_identity == identity)
             case messages.MeshChanged(more):
                 self._update.append(payload)
                 if not more:
                     self._mesh_changed()
             case messages.Cut(uid, why):
-                for carried in self._live.of(uid):
-                    self._live.cut(carried, carried.flag, why)
+                self._cut(uid, why)
             case messages.Scrape(number):
                 self._live.account()
                 self._say(messages.Scraped(number), self._traffic.report())
@@ -179,9 +213,15 @@ class Worker:
         self._inbound.leave(uid)
         self._pool.leave(lambda key: key.source_uid == uid)
         if now:
-            for carried in self._live.of(uid):
-                self._live.cut(carried, carried.flag, "the workload left the mesh")
+            self._cut(uid, "the workload left the mesh")
         self._world.pods = {key: pod for key, pod in self._world.pods.items() if key != uid}
+
+    def _cut(self, uid: str, why: str) -> None:
+        for carried in self._live.of(uid):
+            self._live.cut(carried, carried.flag, why)
+        for task in self._setting_up_for.get(uid, ()):
+            task.cancel(why)
+        self._inbound.cut(uid, why)
 
     def _credentials_changed(self, identity: str, descriptor: int) -> None:
         try:
@@ -205,8 +245,12 @@ class Worker:
             log.info("connections cut by a change of policy", worker=self._index, connections=cut)
 
     def _count_changed(self, uid: str, count: int) -> None:
-        self._say(messages.PodConnections(uid, count))
-        self._end_if_idle()
+        # A parent that is slow to read must not make a queue of every connection that came and went.
+        if self._outbox is not None and uid not in self._counts_due:
+            self._counts_due.add(uid)
+            self._outbox.put_nowait(uid)
+        if not count:
+            self._end_if_idle()
 
     # --- accepting
 
@@ -226,11 +270,18 @@ class Worker:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    raise
+                # Out of descriptors or memory, or the network's own trouble: it passes, or is not ours to end.
                 self._pause(uid, role, listener, str(error))
                 return
-            self._setting_up.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
+            task = self._setting_up.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
+            self._setting_up_for.setdefault(uid, set()).add(task)
+            task.add_done_callback(partial(self._set_up, uid))
+
+    def _set_up(self, uid: str, task: asyncio.Task[None]) -> None:
+        tasks = self._setting_up_for[uid]
+        tasks.discard(task)
+        if not tasks:
+            del self._setting_up_for[uid]
 
     def _carry(self, role: Role, pod: LocalPod, accepted: socket.socket) -> Coroutine[Any, Any, None]:
         match role:
@@ -242,15 +293,17 @@ class Worker:
                 return self._inbound.serve(pod, accepted)
 
     def _pause(self, uid: str, role: Role, listener: socket.socket, why: str) -> None:
-        log.error("worker cannot accept", worker=self._index, pod=uid, why=why)
         loop = asyncio.get_running_loop()
+        if loop.time() - self._complained >= _COMPLAIN_SECONDS:
+            self._complained = loop.time()
+            log.error("worker cannot accept", worker=self._index, pod=uid, why=why)
         loop.remove_reader(listener)
 
         def resume() -> None:
             if listener in self._listeners.get(uid, []):
                 self._listen(uid, role, listener)
 
-        loop.call_later(_OUT_OF_FILES_SECONDS, resume)
+        loop.call_later(_PAUSE_SECONDS, resume)
 
     # --- the end
 

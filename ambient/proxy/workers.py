@@ -21,13 +21,18 @@ from ambient.aio import packets
 from ambient.aio.backoff import Backoff
 from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
-from ambient.core.errors import Unavailable
+from ambient.core.errors import AmbientError, Unavailable
 from ambient.proxy import messages
 from ambient.telemetry import log
 from ambient.telemetry.metrics import Totals
 
 SCRAPE_SECONDS: Final = 1.0
 _STARTED_WELL_SECONDS: Final = 5.0
+_END_SECONDS: Final = 1.0
+"""How long a worker whose channel has ended may take to end as well, if it is dying."""
+MOST_SILENT: Final = 15
+"""Scrapes that a worker may leave unanswered, one each 2 s then. One that hears no policies must not carry traffic,
+and what it has not read piles up."""
 
 Post: TypeAlias = Callable[[messages.Message, bytes, Sequence[int]], None]
 """Sends a message, its payload and descriptors (which stay the caller's) to one worker."""
@@ -51,6 +56,8 @@ class _Member:
     sent: int = 0
     synced: int = 0
     scraped: int = 0
+    silent: int = 0
+    """Scrapes since its last answer."""
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -71,6 +78,8 @@ class Workers:
         self._counts_changed = counts_changed
         self._members: set[_Member] = set()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._lost_channel: dict[int, asyncio.Event] = {}
+        """By pid of a process of ours."""
         self._changed = asyncio.Event()
         self._scrapes = 0
         self._stopping = False
@@ -164,15 +173,34 @@ class Workers:
                 *self._command(index), stdin=asyncio.subprocess.DEVNULL
             )
             self._processes[index] = process
-            status = await process.wait()
+            status = await self._end_of(process)
             if self._stopping:
                 return
+            if status is None:
+                # It retires by itself, as if its parent had died.
+                log.error("worker lost its channel; another takes its place", worker=index, pid=process.pid)
+                await asyncio.sleep(backoff.next_delay())
+                continue
             self.deaths += 1
             log.error("worker died", worker=index, pid=process.pid, status=status)
             if time.monotonic() - began > _STARTED_WELL_SECONDS:
                 backoff.reset()
             else:
                 await asyncio.sleep(backoff.next_delay())
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> int | None:
+        """Its status when it has ended; None when it lives and has lost its channel."""
+        lost = self._lost_channel[process.pid] = asyncio.Event()
+        ended = asyncio.create_task(process.wait())
+        losing = asyncio.create_task(lost.wait())
+        try:
+            await asyncio.wait((ended, losing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended,), timeout=None if self._stopping else _END_SECONDS)
+            return ended.result() if ended.done() else None
+        finally:
+            ended.cancel()
+            losing.cancel()
+            del self._lost_channel[process.pid]
 
     # --- channels
 
@@ -189,7 +217,10 @@ class Workers:
         member: _Member | None = None
         sending: asyncio.Task[None] | None = None
         try:
-            hello, _ = messages.unpack((await channel.receive())[0])
+            packet, _ = await channel.receive()
+            if not packet:
+                return  # It died before it could speak; whoever started it knows.
+            hello, _ = messages.unpack(packet)
             if not isinstance(hello, messages.Hello):
                 raise Unavailable("a worker did not say hello")
             member = _Member(hello, channel, counts=dict(hello.pods))
@@ -197,10 +228,15 @@ class Workers:
             self._members.add(member)
             sending = asyncio.create_task(self._send(member))
             self._note_change()
-            while (packet := await channel.receive())[0]:
-                self._heard(member, *messages.unpack(packet[0]))
-        except OSError as error:
+            assembly = messages.Assembly()
+            while packet := (await channel.receive())[0]:
+                whole = assembly.take(packet)
+                if whole is not None:
+                    self._heard(member, *whole)
+        except ConnectionError as error:
             log.debug("worker's channel ended", why=str(error))
+        except (OSError, AmbientError) as error:
+            log.warning("worker's channel is cut", pid=channel.peer.pid, why=str(error))
         finally:
             channel.close()
             if sending is not None:
@@ -223,7 +259,10 @@ class Workers:
         self, member: _Member, message: messages.Message, payload: bytes, descriptors: Sequence[int]
     ) -> None:
         # Duplicates, because what is sent later may have been closed by its owner meanwhile.
-        member.outbox.put_nowait((messages.pack(message, payload), [os.dup(fd) for fd in descriptors]))
+        *parts, last = messages.packets(message, payload)
+        for part in parts:
+            member.outbox.put_nowait((part, []))
+        member.outbox.put_nowait((last, [os.dup(fd) for fd in descriptors]))
         if not isinstance(message, messages.Scrape):
             member.sent += 1
 
@@ -245,6 +284,8 @@ class Workers:
 
     def _left(self, member: _Member) -> None:
         self._members.discard(member)
+        if (lost_channel := self._lost_channel.get(member.channel.peer.pid)) is not None:
+            lost_channel.set()
         while not member.outbox.empty():
             for descriptor in member.outbox.get_nowait()[1]:
                 os.close(descriptor)
@@ -259,6 +300,15 @@ class Workers:
         while True:
             await asyncio.sleep(SCRAPE_SECONDS)
             await self.scrape()
+            for member in tuple(self._members):
+                self._judge(member)
+
+    def _judge(self, member: _Member) -> None:
+        member.silent = member.silent + 1 if member.scraped < self._scrapes else 0
+        if member.silent >= MOST_SILENT:
+            log.error("worker is stuck, and is killed", pid=member.channel.peer.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.channel.peer.pid, signal.SIGKILL)
 
     def _note_change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

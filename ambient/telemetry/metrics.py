@@ -86,6 +86,10 @@ class Traffic:
         refused = [[*reason, count] for reason, count in self._refused.items()]
         return json.dumps({"rows": changed, "refused": refused}, separators=(",", ":")).encode("ascii")
 
+    def tell_all(self) -> None:
+        """The next report is for someone who has heard none: it holds everything."""
+        self._reported.clear()
+
     def _new(self, labels: Labels) -> Counts:
         if len(self._counts) >= self._most:
             labels = overflowed(labels)

@@ -16,6 +16,7 @@ SAMPLES = [
     messages.Scraped(7),
     messages.Synced(2),
     messages.PodConnections("local/a", 0),
+    messages.Part(),
 ]
 
 
