@@ -26,7 +26,7 @@ class End(ABC):
 
     relay: Relay | None = None
     finished_reading = False
-    """It said in order that no more bytes will come."""
+    """It said in order that no more bytes will come, and its relay has passed that on."""
 
     @abstractmethod
     def start(self) -> None:
@@ -144,13 +144,15 @@ class Relay:
 
 
 class SocketEnd(End, asyncio.Protocol):
-    """A TCP socket as an end. Until its relay starts it reads nothing."""
+    """A TCP socket as an end. What it reads before its relay starts waits here."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._transport: asyncio.Transport | None = None
         self._held = False
         self._started = False
+        self._waiting: list[bytes] = []
+        self._finished_early = False
         self._gone: str | None = None
 
     @classmethod
@@ -163,11 +165,17 @@ class SocketEnd(End, asyncio.Protocol):
 
     def start(self) -> None:
         self._started = True
+        if self.relay is None:
+            return
+        for data in self._waiting:
+            self.relay.arrived(self, data)
+        self._waiting = []
         if self._gone is not None:
-            if self.relay is not None:
-                self.relay.broken(self, self._gone)
-                self.relay.gone(self, None)
-        elif not self._held:
+            self.relay.broken(self, self._gone)
+            self.relay.gone(self, None)
+        elif self._finished_early:
+            self.relay.finished(self)
+        elif not (self._held or self._open.is_closing()):
             self._open.resume_reading()
 
     def write(self, data: bytes) -> None:
@@ -203,16 +211,22 @@ class SocketEnd(End, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()
         self._transport.set_write_buffer_limits(high=_HIGH_WATER, low=_HIGH_WATER // 4)
 
     def data_received(self, data: bytes) -> None:
-        if self.relay is not None:
+        if self._started and self.relay is not None:
             self.relay.arrived(self, data)
+        else:
+            # Not sooner, in ``connection_made``: the transport begins to watch its socket after that, and one that
+            # was told to pause would watch on, and leave its descriptor watched when it is closed.
+            self._waiting.append(data)
+            self._open.pause_reading()
 
     def eof_received(self) -> bool:
-        if self.relay is not None:
+        if self._started and self.relay is not None:
             self.relay.finished(self)
+        else:
+            self._finished_early = True
         return True
 
     def connection_lost(self, error: Exception | None) -> None:

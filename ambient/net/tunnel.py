@@ -58,6 +58,7 @@ class TunnelEnd(End):
         self._congested = False
         self._uncredited = 0
         self._waiting: list[bytes] = []
+        self._finished_early = False
         self._gone: str | None = None
         self.answer: asyncio.Future[None] | None = None
         self.given_up: Callable[[], None] | None = None
@@ -73,7 +74,7 @@ class TunnelEnd(End):
         if self._gone is not None:
             self.relay.broken(self, self._gone)
             self.relay.gone(self, None)
-        elif self.finished_reading:
+        elif self._finished_early:
             self.relay.finished(self)
         if not self._held:
             self._credit()
@@ -140,7 +141,7 @@ class TunnelEnd(End):
         if self._started and self.relay is not None:
             self.relay.finished(self)
         else:
-            self.finished_reading = True
+            self._finished_early = True
 
     def lost(self, why: str, *, untouched: bool) -> None:
         """The stream was cut, by the peer or with the whole tunnel."""

@@ -341,3 +341,86 @@ def test_a_peer_that_connects_and_never_shakes_hands_is_let_go(monkeypatch: pyte
             await until(lambda: not mesh._tasks)
 
     run(scenario())
+
+
+async def paired(rude: bool) -> tuple[socket.socket, SocketEnd]:
+    """A client's socket, which may have been reset, and our end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    end = await SocketEnd.of(ours)
+    theirs.sendall(b"early")
+    if rude:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+    else:
+        theirs.shutdown(socket.SHUT_WR)
+    await asyncio.sleep(0.02)
+    return theirs, end
+
+
+def test_a_client_that_is_gone_before_its_relay_starts_ends_it() -> None:
+    async def scenario() -> None:
+        for _ in range(20):
+            ended: list[Relay] = []
+            _, near = await paired(rude=True)
+            theirs, far = await paired(rude=False)
+            Relay(near, far, ended.append).start()
+            await until(lambda ended=ended: len(ended) == 1)
+            assert ended[0].error == "connection reset by peer"
+            theirs.close()
+
+    run(scenario())
+
+
+def test_what_comes_before_a_relay_starts_is_not_lost() -> None:
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        one, near = await paired(rude=False)
+        other, far = await paired(rude=False)
+        Relay(near, far, ended.append).start()
+        for sock in (one, other):
+            sock.settimeout(5)
+            assert await asyncio.to_thread(sock.recv, 100) == b"early"
+            assert await asyncio.to_thread(sock.recv, 100) == b""
+            sock.close()
+        await until(lambda: len(ended) == 1)
+        assert ended[0].error is None
+
+    run(scenario())
+
+
+def test_an_end_that_is_cut_before_its_relay_starts_leaves_nothing_with_its_descriptor() -> None:
+    async def scenario() -> None:
+        for _ in range(20):
+            theirs, end = await paired(rude=False)
+            end.reset()
+            theirs.close()
+            await asyncio.sleep(0.01)
+        # The same descriptors again: whoever has them must hear of what happens on them.
+        async with fabric(echo) as mesh:
+            for _ in range(20):
+                await ask(mesh)
+
+    run(scenario())
+
+
+def test_bytes_that_wait_are_passed_on_to_an_end_that_has_finished_already() -> None:
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        one, near = await paired(rude=False)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            other = socket.create_connection(listener.getsockname())
+            ours, _ = listener.accept()
+        other.shutdown(socket.SHUT_WR)
+        far = await SocketEnd.of(ours)
+        await asyncio.sleep(0.02)
+        near.eof_received()
+        Relay(near, far, ended.append).start()
+        other.settimeout(5)
+        assert await asyncio.to_thread(other.recv, 100) == b"early"
+        await until(lambda: len(ended) == 1)
+        one.close()
+        other.close()
+
+    run(scenario())
