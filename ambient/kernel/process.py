@@ -47,6 +47,12 @@ def forbid_core_dumps() -> None:
         raise OSError(number, f"prctl(PR_SET_DUMPABLE): {os.strerror(number)}")
 
 
+def allow_many_descriptors() -> None:
+    """As many as the operator lets this process and its children have: each connection takes two, each workload four."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def seal(name: str, content: bytes) -> int:
     """A memfd with this content that nobody, its maker included, can change. The caller owns the descriptor."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

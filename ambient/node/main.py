@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def run(settings: Settings) -> None:
     process.check_privileges("ambient node", *CAPABILITIES)
     with _sole_daemon(settings):
         process.forbid_core_dumps()
-        _allow_many_fds()
+        process.allow_many_descriptors()
         redirector = kernel_redirector.Redirector.open(
             settings.name,
             prober_cgroup=settings.prober_cgroup,
@@ -212,12 +211,6 @@ def _sole_daemon(settings: Settings) -> Iterator[None]:
                     f"{folder} belongs to a node daemon that is running; stop that one, or give another folder"
                 ) from None
         yield
-
-
-def _allow_many_fds() -> None:
-    """Four descriptors for each workload, and one for each deposit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _notify(state: str) -> None:

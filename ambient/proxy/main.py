@@ -212,9 +212,13 @@ class Parent:
 
     def _restored(self, name: str, descriptor: int) -> None:
         try:
-            content = process.unseal(descriptor)
+            self._restore(name, process.unseal(descriptor))
+        except Exception as error:  # noqa: BLE001  # Another version's deposit must not keep a node from starting.
+            log.warning("deposit cannot be used", name=name, why=str(error))
         finally:
             os.close(descriptor)
+
+    def _restore(self, name: str, content: bytes) -> None:
         if name == DEPOSIT:
             if not self._mesh.held:
                 self._mesh.restore(content)
@@ -425,6 +429,7 @@ def _sole_proxy(run_dir: Path) -> Iterator[contextlib.ExitStack]:
 async def serve(settings: Settings) -> None:
     """Run the proxy. Raises ConfigError for what its operator must mend."""
     process.forbid_core_dumps()
+    process.allow_many_descriptors()
     keep_certificates_in_memory()
     process.check_privileges("ambient proxy", *CAPABILITIES)
     with _sole_proxy(settings.run_dir) as sole:
