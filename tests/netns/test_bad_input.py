@@ -22,7 +22,11 @@ from topology.objects import Object
 from ambient.core.redirection import Role
 from ambient.kernel import loader
 
-NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+NOBODY = (
+    *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+    # Nobody may read this checkout wherever it lies; nothing else is left of root.
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+)
 NOT_THERE = 4194303
 
 

@@ -249,7 +249,7 @@ def test_a_port_in_use_is_named_and_nothing_is_left(machine):
 
 
 def test_running_without_root_is_refused(tmp_path):
-    code = "import os; os.setuid(65534); from ambient.node import main; from pathlib import Path\n"
+    code = "import os; from ambient.node import main; from pathlib import Path; os.setuid(65534)\n"
     code += "try: main.run(main.Settings('n', Path('/nowhere'), Path('/nowhere')))\nexcept Exception as e: print(e)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ambient node needs root" in ended.stdout
