@@ -17,6 +17,9 @@ import aiofastnet
 
 from ambient.net import sockets
 
+LOOK_SECONDS: Final = 10.0
+"""How often a socket is asked for its fault. One that is held does not read, and one that reads is told of its fault
+but once, when more may be queued than is read at once: uvloop does not watch it any longer then."""
 _HIGH_WATER: Final = 256 * 1024
 """Bytes that may wait in an end before the other is held."""
 
@@ -153,6 +156,8 @@ class SocketEnd(End, asyncio.Protocol):
         self._started = False
         self._waiting: list[bytes] = []
         self._finished_early = False
+        self._looking: asyncio.TimerHandle | None = None
+        self._fault: OSError | None = None
         self._gone: str | None = None
 
     @classmethod
@@ -167,6 +172,7 @@ class SocketEnd(End, asyncio.Protocol):
         self._started = True
         if self.relay is None:
             return
+        self._look_later()
         for data in self._waiting:
             self.relay.arrived(self, data)
         self._waiting = []
@@ -203,6 +209,17 @@ class SocketEnd(End, asyncio.Protocol):
         if not (self.finished_reading or self._open.is_closing()):
             self._open.resume_reading()
 
+    def _look_later(self) -> None:
+        if self._gone is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._fault = sockets.fault_of(self._sock)
+        if self._fault is None:
+            self._look_later()
+        else:
+            self._open.abort()
+
     @property
     def _open(self) -> asyncio.Transport:
         return cast("asyncio.Transport", self._transport)
@@ -230,7 +247,10 @@ class SocketEnd(End, asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        error = error or self._fault
         self._gone = _sentence(error)
+        if self._looking is not None:
+            self._looking.cancel()
         if self.relay is not None and self._started:
             self.relay.broken(self, self._gone)
             self.relay.gone(self, None if error is None else self._gone)

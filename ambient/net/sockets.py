@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from typing import Final
@@ -36,6 +37,12 @@ def reset(sock: socket.socket) -> None:
     """Close with a reset: the peer must not take it for an orderly end."""
     reset_on_close(sock)
     sock.close()
+
+
+def fault_of(sock: socket.socket) -> OSError | None:
+    """Why TCP has given the connection up, if it has: a reset, or nobody answered. It is told once."""
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return OSError(number, os.strerror(number)) if number else None
 
 
 async def connect(sock: socket.socket, to: SocketAddress) -> None:

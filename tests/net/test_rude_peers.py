@@ -1,6 +1,7 @@
 """Peers that refuse, withdraw, fall silent or break the protocol: what it costs their siblings, and what is left."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -14,7 +15,7 @@ from net.harness import CLIENT, Fabric, credentials_of, fabric
 
 from ambient.core.errors import Unavailable
 from ambient.core.hbone import Hbone, Role
-from ambient.net import pool, tls, tunnel
+from ambient.net import pool, relay, tls, tunnel
 from ambient.net.relay import Relay, SocketEnd
 from ambient.net.tls import Contexts
 from ambient.net.tunnel import ServerTunnel, TunnelLost, TunnelRefused
@@ -343,7 +344,7 @@ def test_a_peer_that_connects_and_never_shakes_hands_is_let_go(monkeypatch: pyte
     run(scenario())
 
 
-async def paired(rude: bool) -> tuple[socket.socket, SocketEnd]:
+async def paired(rude: bool, *, open_ended: bool = False) -> tuple[socket.socket, SocketEnd]:
     """A client's socket, which may have been reset, and our end of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
@@ -353,7 +354,7 @@ async def paired(rude: bool) -> tuple[socket.socket, SocketEnd]:
     if rude:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         theirs.close()
-    else:
+    elif not open_ended:
         theirs.shutdown(socket.SHUT_WR)
     await asyncio.sleep(0.02)
     return theirs, end
@@ -369,6 +370,55 @@ def test_a_client_that_is_gone_before_its_relay_starts_ends_it() -> None:
             await until(lambda ended=ended: len(ended) == 1)
             assert ended[0].error == "connection reset by peer"
             theirs.close()
+
+    run(scenario())
+
+
+def test_a_reset_is_noticed_though_its_end_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        one, near = await paired(rude=False, open_ended=True)
+        other, far = await paired(rude=False, open_ended=True)
+        Relay(near, far, ended.append).start()
+        one.setblocking(False)
+        async with asyncio.timeout(10):
+            full = 0
+            while full < 20:
+                try:
+                    one.send(b"x" * 100_000)
+                    full = 0
+                except BlockingIOError:
+                    full += 1
+                    await asyncio.sleep(0.02)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+        await until(lambda: len(ended) == 1)
+        assert ended[0].error == "connection reset by peer"
+        other.close()
+
+    run(scenario())
+
+
+def test_a_reset_behind_more_bytes_than_are_read_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        one, near = await paired(rude=False, open_ended=True)
+        other, far = await paired(rude=False, open_ended=True)
+        Relay(near, far, ended.append).start()
+        await asyncio.sleep(0.05)
+        one.setblocking(False)
+        for _ in range(200):
+            with contextlib.suppress(BlockingIOError):
+                one.send(b"x" * 100_000)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+        await until(lambda: len(ended) == 1)
+        assert ended[0].error == "connection reset by peer"
+        other.close()
 
     run(scenario())
 
