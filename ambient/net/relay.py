@@ -128,6 +128,8 @@ class Relay:
             self.error = why
         self._gone.add(end)
         if len(self._gone) == 2:
+            # What they hold, a pod's namespace among it, must not wait for the cyclic collector of an idle process.
+            self.near.relay = self.far.relay = None
             self._ended(self)
 
     def full(self, end: End) -> None:

@@ -104,7 +104,8 @@ class Inbound:
                     sockets.reset(sock)
                     raise
                 near = await SocketEnd.of(sock)
-                relay = Relay(near, far, lambda relay: self.live.ended(pod.uid, relay))
+                uid = pod.uid
+                relay = Relay(near, far, lambda relay: self.live.ended(uid, relay))
                 self.live.opened(pod.uid, seen, relay, Connection(None, client, target), policy)
                 relay.start()
 
@@ -201,7 +202,8 @@ class _Session:
                     far.reset()
                     return
                 tunnel.accept(event.stream)
-                relay = Relay(near, far, lambda relay: live.ended(pod.uid, relay))
+                uid = pod.uid
+                relay = Relay(near, far, lambda relay: live.ended(uid, relay))
                 live.opened(pod.uid, seen, relay, Connection(self._identity, self._peer, target), policy)
                 relay.start()
 

@@ -131,7 +131,8 @@ class Outbound:
             sockets.reset_on_close(sock)
             far.reset()
             raise
-        relay = Relay(near, far, lambda relay: self._live.ended(pod.uid, relay))
+        uid = pod.uid
+        relay = Relay(near, far, lambda relay: self._live.ended(uid, relay))
         self._live.opened(pod.uid, seen, relay, None, None)
         relay.start()
 
