@@ -20,7 +20,7 @@ from ambient.net import sockets
 LOOK_SECONDS: Final = 10.0
 """How often a socket is asked for its fault. One that is held does not read, and one that reads is told of its fault
 but once, when more may be queued than is read at once: uvloop does not watch it any longer then."""
-_HIGH_WATER: Final = 256 * 1024
+_HIGH_WATER: Final = 64 * 1024
 """Bytes that may wait in an end before the other is held."""
 
 

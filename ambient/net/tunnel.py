@@ -23,7 +23,7 @@ PINGS: Final = 2
 not seconds, so that a process that was itself stopped for a while does not blame its peers."""
 ANSWER_SECONDS: Final = sockets.CONNECT_TIMEOUT + 5.0
 """How long a request waits for its answer: what a peer gives its application to be connected to, and a margin."""
-_QUEUE: Final = 256 * 1024
+_QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
 
 
