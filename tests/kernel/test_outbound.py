@@ -7,8 +7,8 @@ import socket
 from ipaddress import ip_network
 
 import pytest
-from kernel import uring
 from kernel.pods import MAPPED_OUTSIDE, OUTSIDE4, OUTSIDE6, POD4, POD6, World, namespace, nested, socket_of
+from topology.apps import uring
 
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.pod import Capture, Exclusions

@@ -20,7 +20,7 @@ from topology.namespace import entered
 from topology.objects import Object
 
 from ambient.core.redirection import Role
-from ambient.kernel import loader
+from ambient.kernel import loader, mounts
 
 NOBODY = (
     *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
@@ -435,7 +435,7 @@ def test_without_cgroup_v2_the_daemon_does_not_start(world: World) -> None:
 
 
 def cgroup_mount() -> Path:
-    mount = loader.mounts.first_of("cgroup2")
+    mount = mounts.first_of("cgroup2")
     assert mount is not None
     return mount
 

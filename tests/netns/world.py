@@ -40,7 +40,10 @@ def shop() -> Iterator[World]:
             objects.service_account("legacy", "client"),
             objects.service_account("legacy", "server"),
         )
-        mesh.apply("services", objects.service("shop", "server", [VIP4, VIP6], {80: 8080, 81: "web"}, {"app": "server"}))
+        mesh.apply(
+            "services",
+            objects.service("shop", "server", [VIP4, VIP6], {80: 8080, 81: "web"}, {"app": "server"}),
+        )
         mesh.start_control()
         workloads: dict[str, Workload] = {}
         for node in (mesh.node("one"), mesh.node("two")):
@@ -50,7 +53,9 @@ def shop() -> Iterator[World]:
                     pod = node.node.pod(name)
                     if account == "server":
                         pod.serve("echo", 8080, "--name", name)
-                    workloads[name] = node.add(pod, namespace, account, labels={"app": account, "port.ambient.dev/web": "8080"})
+                    workloads[name] = node.add(
+                        pod, namespace, account, labels={"app": account, "port.ambient.dev/web": "8080"}
+                    )
         mesh.settle(*(workload for workload in workloads.values() if workload.namespace == "shop"))
         for node in mesh.nodes:
             for workload in workloads.values():

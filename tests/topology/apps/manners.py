@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+import uring
 from common import MPTCP, read_line, say
 
 IP_BIND_ADDRESS_NO_PORT, TCP_FASTOPEN_CONNECT, MSG_FASTOPEN = 24, 30, 0x20000000
@@ -109,9 +109,6 @@ def fast_open_with_data(host: str, port: int, own: str) -> socket.socket:
 
 def io_uring(host: str, port: int, own: str) -> socket.socket:
     del own
-    sys.path.insert(0, str(Path(__file__).parents[2] / "kernel"))
-    import uring  # noqa: PLC0415
-
     client = client_for(host)
     client.setblocking(True)
     assert uring.connect(client, (host, port)) == 0
