@@ -17,7 +17,7 @@ def cut_forbidden(before: Snapshot, after: Snapshot, live: Live) -> int:
 
     A pod is only asked about if its workload or any policy changed.
     """
-    policies_changed = before.authorizations != after.authorizations
+    policies_changed = before.authorizations is not after.authorizations
     cut = 0
     for carried in live.inbound():
         workload = after.workloads.get(carried.uid)

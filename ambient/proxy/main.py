@@ -307,8 +307,7 @@ class Parent:
         self._pods.look()
 
     def _mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
-        if before.authorizations != after.authorizations:
-            self._pods.check_older()
+        self._pods.check_older(before, after)
 
     def _keep(self, identity: str, credentials: Credentials | None) -> None:
         self._tasks.start(self._deposit_credentials(identity, credentials), f"deposit {identity}")

@@ -179,6 +179,8 @@ class Pods:
             pod.task = self._tasks.start(self._bring(pod), f"pod {uid}")
         self._workers.tell(messages.PodAdded(uid, info.netns_cookie), b"", pod.descriptors, retired=False)
         self._report(pod, captured=pod.reported)
+        # Policies may have changed while no daemon could be asked.
+        self._recheck(pod)
         pod.changed.set()
         if self._registry.connected.value:
             try:
@@ -228,11 +230,19 @@ class Pods:
             if uid in {None, pod.uid}:
                 pod.changed.set()
 
-    def check_older(self) -> None:
-        """Policies changed: connections that never met the mesh may be forbidden now."""
+    def check_older(self, before: Snapshot, after: Snapshot) -> None:
+        """Connections that never met the mesh may be forbidden now, where a policy or a pod's workload changed.
+
+        A policy and the workload that it selects come one after the other: either may be the one that forbids.
+        """
+        policies_changed = before.authorizations is not after.authorizations
         for pod in self:
-            if pod.capture is Capture.ON:
-                self._tasks.start(self._recheck_older(pod), f"older connections of {pod.uid}")
+            if policies_changed or before.workloads.get(pod.uid) is not after.workloads.get(pod.uid):
+                self._recheck(pod)
+
+    def _recheck(self, pod: Pod) -> None:
+        if pod.capture is Capture.ON:
+            self._tasks.start(self._recheck_older(pod), f"older connections of {pod.uid}")
 
     async def _recheck_older(self, pod: Pod) -> None:
         try:

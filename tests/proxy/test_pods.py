@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -268,9 +269,49 @@ def test_a_policy_that_comes_later_cuts_older_connections_too() -> None:
         world.certified.add(IDENTITY)
         await world.add(order=ENROLLED)
         await world.until(("reported", True))
+        before = world.snapshot
         _with_policies(world, STRICT)
-        world.pods.check_older()
+        world.pods.check_older(before, world.snapshot)
         await world.until(("destroyed", (OLDER,)))
+
+    run(scenario)
+
+
+def test_a_policy_whose_workload_comes_after_it_cuts_older_connections_too() -> None:
+    async def scenario(world: World) -> None:
+        _with_policies(world)
+        world.older = (OLDER,)
+        world.certified.add(IDENTITY)
+        await world.add(order=ENROLLED)
+        await world.until(("reported", True))
+        selecting = replace(STRICT, scope=Scope.WORKLOAD_SELECTOR)
+        for change in (selecting, replace(world.snapshot.workloads[UID], policies=(selecting.key,))):
+            before = world.snapshot
+            world.snapshot = delta.apply(before, delta.Delta((change,)))
+            world.pods.check_older(before, world.snapshot)
+            await asyncio.sleep(0.05)
+        await world.until(("destroyed", (OLDER,)))
+
+    run(scenario)
+
+
+def test_a_daemon_that_comes_back_is_asked_what_it_missed() -> None:
+    async def scenario(world: World) -> None:
+        _with_policies(world)
+        world.older = (OLDER,)
+        world.certified.add(IDENTITY)
+        await world.add(order=ENROLLED)
+        await world.until(("reported", True))
+        world.has_daemon = False
+        before = world.snapshot
+        _with_policies(world, STRICT)
+        world.pods.check_older(before, world.snapshot)
+        await asyncio.sleep(0.05)
+        assert ("destroyed", (OLDER,)) not in world.happened
+        world.has_daemon = True
+        await world.add(capture=Capture.ON, order=ENROLLED)
+        await asyncio.sleep(0.05)
+        assert ("destroyed", (OLDER,)) in world.happened
 
     run(scenario)
 
