@@ -56,7 +56,12 @@ async def connect(sock: socket.socket, to: SocketAddress) -> None:
         raise Unavailable(f"connection to {to} timed out after {CONNECT_TIMEOUT:.0f} s") from error
     except OSError as error:
         sock.close()
-        raise Unavailable(f"cannot connect to {to}: {error.strerror or error}") from error
+        raise Unavailable(f"cannot connect to {to}: {_sentence(error)}") from error
     except BaseException:
         sock.close()
         raise
+
+
+def _sentence(error: OSError) -> str:
+    """The system's own words: an event loop puts its own in ``strerror``."""
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
 import aiofastnet
+from aiofastnet import api_utils
 
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import SpiffeId
@@ -102,6 +103,23 @@ class Contexts:
         caller = verify.identity_of(leaf)
         verify.check_trust_domain(self.identity, caller)
         return caller
+
+
+class _Outspoken(api_utils.SSLTransport_Socket):  # type: ignore[misc, name-defined]
+    """Sends what TLS has to say of a failed handshake: the alert that tells the peer what was wrong with it.
+
+    The library leaves the alert in its buffer when it closes.
+    """
+
+    __slots__ = ()
+
+    def _force_close(self, error: Exception | None) -> None:
+        if isinstance(error, ssl.SSLError):
+            self._write_ready()
+        super()._force_close(error)
+
+
+api_utils.SSLTransport_Socket = _Outspoken  # type: ignore[attr-defined]
 
 
 class _Checked(asyncio.Protocol):
