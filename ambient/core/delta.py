@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ambient.core.endpoints import Endpoints
 from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
@@ -74,7 +75,7 @@ def _with_workload(snapshot: Snapshot, workload: Workload) -> Snapshot:
         snapshot,
         workloads=snapshot.workloads.set(workload.uid, workload),
         workloads_at=_move(snapshot.workloads_at, had_addresses, workload.network_addresses, workload.uid),
-        endpoints_of=_move(snapshot.endpoints_of, had_services, workload.services, workload.uid),
+        endpoints_of=_serving(snapshot.endpoints_of, had_services, workload),
     )
 
 
@@ -86,7 +87,7 @@ def _without_workload(snapshot: Snapshot, uid: str) -> Snapshot:
         snapshot,
         workloads=snapshot.workloads.delete(uid),
         workloads_at=_discard(snapshot.workloads_at, workload.network_addresses, uid),
-        endpoints_of=_discard(snapshot.endpoints_of, workload.services, uid),
+        endpoints_of=_not_serving(snapshot.endpoints_of, workload.services, uid),
     )
 
 
@@ -140,8 +141,23 @@ def _reach(authorization: Authorization) -> tuple[str, ...]:
             return ()
 
 
+def _serving(index: Map[str, Endpoints], before: Iterable[str], workload: Workload) -> Map[str, Endpoints]:
+    index = _not_serving(index, (key for key in before if key not in workload.services), workload.uid)
+    for key in workload.services:
+        endpoints = index.get(key)
+        index = index.set(key, Endpoints.of(workload) if endpoints is None else endpoints.having(workload))
+    return index
+
+
+def _not_serving(index: Map[str, Endpoints], keys: Iterable[str], uid: str) -> Map[str, Endpoints]:
+    for key in keys:
+        rest = index[key].lacking(uid)
+        index = index.delete(key) if rest is None else index.set(key, rest)
+    return index
+
+
 def _move(index: Map[K, Keys], before: Iterable[K], after: Iterable[K], name: str) -> Map[K, Keys]:
-    """A set of a thousand endpoints is copied only where one comes or goes, not where it stays."""
+    """What it stays in is not copied."""
     had, has = frozenset(before), frozenset(after)
     return _add(_discard(index, had - has, name), has - had, name)
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ambient.core.endpoints import is_healthy
 from ambient.core.model.address import NetworkAddress, SocketAddress
 from ambient.core.model.service import Service
-from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
+from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.observation import ResponseFlag
 from ambient.core.ports import HBONE_PORT, OWN_PORTS, target_port
 
@@ -134,23 +135,21 @@ def _draw(
     def refuse(why: Refusal, detail: str) -> Refuse:
         return Refuse(why, detail, service=service)
 
-    members = [snapshot.workloads[uid] for uid in sorted(snapshot.endpoints_of.get(service.key, ()))]
-    if not members:
+    endpoints = snapshot.endpoints_of.get(service.key)
+    if endpoints is None:
         return refuse(Refusal.NO_ENDPOINTS, f"no endpoints for service: {service.key}")
-    healthy = [one for one in members if service.allow_unhealthy or one.status is WorkloadStatus.HEALTHY]
-    if not healthy:
+    found = endpoints.serving(service, source.network, target.port)
+    if not found.healthy:
         return refuse(Refusal.NO_HEALTHY_ENDPOINT, f"no healthy upstream: {service.key}")
-    near = [one for one in healthy if one.network == source.network]
-    if not near:
-        return refuse(Refusal.OTHER_NETWORK, _no_way(service.key, healthy[0].network, source.network))
-    serving = [one for one in near if target_port(service, one, target.port) is not None]
-    if not serving:
+    if not found.near:
+        theirs = next(one.network for one in endpoints if is_healthy(service, one))
+        return refuse(Refusal.OTHER_NETWORK, _no_way(service.key, theirs, source.network))
+    if not found.serving:
         detail = f"no valid target port for service: {service.key} has no endpoint for port {target.port}"
         return refuse(Refusal.NO_TARGET_PORT, detail)
-    reachable = [one for one in serving if one.addresses]
-    if not reachable:
+    if not found.candidates:
         return refuse(Refusal.NO_ADDRESS, f"no address: no endpoint of service {service.key} has one")
-    endpoint = pick(reachable)
+    endpoint = pick(found.candidates)
     if endpoint is None:
         return refuse(Refusal.NO_HEALTHY_ENDPOINT, f"no healthy upstream: {service.key} has no capacity")
     port = target_port(service, endpoint, target.port)

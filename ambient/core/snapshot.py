@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from immutables import Map
 
+from ambient.core.endpoints import Endpoints
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Authorization
 from ambient.core.model.service import Service
@@ -37,8 +38,8 @@ class Snapshot:
     """Uids of the workloads with an address; more than one while an address is being handed over."""
     services_at: Map[NetworkAddress, Keys] = Map()  # noqa: RUF009
     """Keys of the services with a virtual address."""
-    endpoints_of: Map[str, Keys] = Map()  # noqa: RUF009
-    """Uids of the workloads that serve a service, by service key."""
+    endpoints_of: Map[str, Endpoints] = Map()  # noqa: RUF009
+    """The workloads that serve a service, by service key."""
     authorizations_for: Map[str, Keys] = Map()  # noqa: RUF009
     """Keys of NAMESPACE authorizations by namespace, and of GLOBAL ones under the empty namespace."""
 

@@ -91,7 +91,6 @@ def _workload(workload: Workload) -> dict[str, object]:
 
 
 def _service(snapshot: Snapshot, service: Service) -> dict[str, object]:
-    endpoints = sorted(snapshot.endpoints_of.get(service.key, ()))
     return _without_empty(
         {
             "name": service.name,
@@ -100,8 +99,8 @@ def _service(snapshot: Snapshot, service: Service) -> dict[str, object]:
             "vips": [str(address) for address in service.addresses],
             "ports": _ports(service.ports),
             "endpoints": {
-                uid: {"workloadUid": uid, "port": _ports(snapshot.workloads[uid].services[service.key])}
-                for uid in endpoints
+                one.uid: {"workloadUid": one.uid, "port": _ports(one.services[service.key])}
+                for one in snapshot.endpoints_of.get(service.key, ())
             },
             "subjectAltNames": list(service.subject_alt_names),
             "waypoint": _gateway(service.waypoint),

@@ -226,7 +226,7 @@ def test_services_select_workloads_and_resolve_named_ports():
     assert world.published().services == Map({key: (Port(80, 8080), Port(81, 8081))})
     entry = world.index.snapshot.workloads["local/networking.istio.io/WorkloadEntry/shop/vm"]
     assert entry.services == Map({key: (Port(80, 9090), Port(81, 8081))})
-    assert world.index.snapshot.endpoints_of[key] == {uid(), entry.uid}
+    assert {*world.index.snapshot.endpoints_of[key].uids} == {uid(), entry.uid}
 
 
 def test_a_name_that_a_workload_does_not_have_is_no_port_of_it():

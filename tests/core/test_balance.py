@@ -5,9 +5,15 @@ from core.worlds import workload
 from hypothesis import given, strategies as st
 
 from ambient.core import balance
+from ambient.core.endpoints import Candidates
 
 A, B, C = (workload(name, f"10.0.0.{n}", capacity=n) for n, name in enumerate("abc", 1))
 EMPTY = workload("empty", "10.0.0.9", capacity=0)
+
+
+def weighted(endpoints, chance):
+    return balance.by_capacity(chance)(Candidates.of(endpoints))
+
 
 TABLE = {
     "nobody": ([], 0.5, None),
@@ -24,18 +30,17 @@ TABLE = {
 
 @pytest.mark.parametrize(("endpoints", "chance", "chosen"), list(TABLE.values()), ids=TABLE)
 def test_weighted(endpoints, chance, chosen):
-    assert balance.weighted(endpoints, chance) is chosen
-    assert balance.by_capacity(chance)(endpoints) is chosen
+    assert weighted(endpoints, chance) is chosen
 
 
 def test_shares_are_in_proportion():
-    drawn = Counter(balance.weighted([A, B, C], n / 600).name for n in range(600))
+    drawn = Counter(weighted([A, B, C], n / 600).name for n in range(600))
     assert drawn == {"a": 100, "b": 200, "c": 300}
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=6), st.floats(0, 1, exclude_max=True))
 def test_whoever_is_chosen_has_capacity(capacities, chance):
     endpoints = [workload(str(n), capacity=capacity) for n, capacity in enumerate(capacities)]
-    chosen = balance.weighted(endpoints, chance)
+    chosen = weighted(endpoints, chance)
     assert (chosen is None) == (sum(capacities) == 0)
     assert chosen is None or chosen.capacity > 0

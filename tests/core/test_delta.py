@@ -48,12 +48,13 @@ def test_removing_all_leaves_nothing_behind(snapshot):
 def test_indices_agree_with_resources(snapshot):
     for uid, one in snapshot.workloads.items():
         assert all(uid in snapshot.workloads_at[address] for address in one.network_addresses)
-        assert all(uid in snapshot.endpoints_of[key] for key in one.services)
+        assert all(uid in snapshot.endpoints_of[key].uids for key in one.services)
     for address, uids in snapshot.workloads_at.items():
         assert uids
         assert all(address in snapshot.workloads[uid].network_addresses for uid in uids)
-    for key, uids in snapshot.endpoints_of.items():
-        assert all(key in snapshot.workloads[uid].services for uid in uids)
+    for key, endpoints in snapshot.endpoints_of.items():
+        assert endpoints.uids == tuple(sorted(endpoints.uids))
+        assert all(snapshot.workloads[one.uid] is one and key in one.services for one in endpoints)
     for address, keys in snapshot.services_at.items():
         assert all(address in snapshot.services[key].addresses for key in keys)
 
@@ -120,9 +121,9 @@ def test_a_workload_that_moved_is_not_found_at_its_old_address():
 
 def test_endpoints_may_come_before_their_service():
     early = world(POD)
-    assert early.endpoints_of[WEB.key] == {POD.uid}
+    assert early.endpoints_of[WEB.key].uids == (POD.uid,)
     without = delta.apply(world(POD, WEB), Delta((), (WEB.key,)))
-    assert without.endpoints_of[WEB.key] == {POD.uid}
+    assert without.endpoints_of[WEB.key].uids == (POD.uid,)
     assert WEB.key not in without.services
 
 
