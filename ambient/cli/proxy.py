@@ -20,6 +20,13 @@ def proxy(
     root_cert: Annotated[
         Path, typer.Option(help="PEM file with the control plane's root certificate.", readable=False)
     ],
+    crl: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file with lists of revoked certificates; watched, may be empty or come later.",
+            readable=False,
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +70,7 @@ def proxy(
             run_dir=run_dir,
             state_dir=state_dir,
             root_cert=root_cert,
+            crl=crl,
             token_file=token_file,
             control=control,
             bootstrap=bootstrap,

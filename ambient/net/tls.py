@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import tempfile
+import weakref
 from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
@@ -15,8 +16,9 @@ from aiofastnet import api_utils
 
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import SpiffeId
-from ambient.core.pki import verify
+from ambient.core.pki import revocation, verify
 from ambient.core.pki.bundle import Credentials
+from ambient.core.pki.revocation import Chain, Revocations, Revoked
 from ambient.net.tunnel import Tunnel
 
 HANDSHAKE_SECONDS: Final = 10.0
@@ -42,11 +44,40 @@ def keep_certificates_in_memory() -> None:
         ) from error
 
 
+class Peers:
+    """Who is at the other end of every tunnel, from its handshake to its end, and who is revoked."""
+
+    def __init__(self) -> None:
+        self._revocations = revocation.NONE
+        self._chains: weakref.WeakKeyDictionary[Tunnel, Chain] = weakref.WeakKeyDictionary()
+
+    def check(self, chain: Chain) -> None:
+        """Raises Revoked."""
+        self._revocations.check(chain)
+
+    def add(self, tunnel: Tunnel, chain: Chain) -> None:
+        """A tunnel begins with whoever proved ``chain``."""
+        self._chains[tunnel] = chain
+
+    def revoke(self, revocations: Revocations) -> list[tuple[Tunnel, Revoked]]:
+        """Believe nobody who is revoked from here on; the tunnels that live with one, and why."""
+        self._revocations = revocations
+        found = []
+        for tunnel, chain in list(self._chains.items()):
+            try:
+                revocations.check(chain)
+            except Revoked as error:
+                if not tunnel.over:
+                    found.append((tunnel, error))
+        return found
+
+
 class Contexts:
     """The TLS contexts of one workload's credentials. Live connections keep the ones they began with."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, peers: Peers | None = None) -> None:
         self.identity = credentials.identity
+        self._peers = peers or Peers()
         self._server = _context(ssl.PROTOCOL_TLS_SERVER, credentials)
         self._server.num_tickets = 0
         self._client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials)
@@ -54,10 +85,11 @@ class Contexts:
     async def serve(self, sock: socket.socket, make: Callable[[SpiffeId], Tunnel]) -> None:
         """Answer a handshake on ``sock``, and hand it to the tunnel that ``make`` builds for the caller's identity.
 
-        The caller must be of our own trust domain. Closes ``sock`` and raises PeerError or Unavailable otherwise.
+        The caller must be of our own trust domain, and not revoked. Closes ``sock`` and raises PeerError or
+        Unavailable otherwise.
         """
         loop = asyncio.get_running_loop()
-        bridge = _Checked(lambda leaf: make(self._caller(leaf)))
+        bridge = _Checked(self._peers, lambda leaf: make(self._caller(leaf)))
         try:
             await aiofastnet.connect_accepted_socket(
                 loop, lambda: bridge, sock, ssl=self._server, ssl_handshake_timeout=HANDSHAKE_SECONDS
@@ -83,7 +115,7 @@ class Contexts:
             made.append(make())
             return made[0]
 
-        bridge = _Checked(checked)
+        bridge = _Checked(self._peers, checked)
         try:
             await aiofastnet.create_connection(
                 loop,
@@ -123,10 +155,10 @@ api_utils.SSLTransport_Socket = _Outspoken  # type: ignore[attr-defined]
 
 
 class _Checked(asyncio.Protocol):
-    """Looks at the peer's certificate when the handshake is done; only then is the tunnel made and connected."""
+    """Looks at the peer's certificates when the handshake is done; only then is the tunnel made and connected."""
 
-    def __init__(self, make: Callable[[bytes], Tunnel]) -> None:
-        self._make = make
+    def __init__(self, peers: Peers, make: Callable[[bytes], Tunnel]) -> None:
+        self._peers, self._make = peers, make
         self._refusal: AmbientError | None = None
 
     def connection_made(self, made: asyncio.BaseTransport) -> None:
@@ -135,7 +167,10 @@ class _Checked(asyncio.Protocol):
         try:
             if session.selected_alpn_protocol() != "h2":
                 raise PeerError("tls error: the peer does not speak h2")
-            tunnel = self._make(session.getpeercert(binary_form=True))
+            chain = tuple(session.get_verified_chain())
+            self._peers.check(chain)
+            tunnel = self._make(chain[0])
+            self._peers.add(tunnel, chain)
         except AmbientError as error:
             self._refusal = error
             transport.abort()

@@ -112,6 +112,11 @@ class TunnelEnd(End):
         self._credit()
 
     @property
+    def tunnel(self) -> Tunnel:
+        """Whose stream it is."""
+        return self._tunnel
+
+    @property
     def gone(self) -> bool:
         """Whether the stream was cut."""
         return self._gone is not None

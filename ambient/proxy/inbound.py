@@ -12,6 +12,7 @@ from ambient.core.authorize import Connection
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.address import SocketAddress
 from ambient.core.observation import NOBODY, Observation, Party, Reporter, ResponseFlag, Security
+from ambient.core.pki.revocation import Revoked
 from ambient.net import sockets
 from ambient.net.relay import Relay, SocketEnd
 from ambient.net.tunnel import ServerTunnel, Tunnel
@@ -72,6 +73,8 @@ class Inbound:
 
         try:
             await contexts.serve(sock, tunnel_of)
+        except Revoked as error:
+            self.live.failed(seen, ResponseFlag.CERT_REVOKED, error.reason, f"connection closed: {error}")
         except (PeerError, Unavailable) as error:
             self.live.failed(seen, ResponseFlag.TLS_FAILURE, error.reason, str(error))
 

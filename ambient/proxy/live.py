@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ambient.core.observation import ResponseFlag
+from ambient.net.tunnel import TunnelEnd
 
 if TYPE_CHECKING:
     from ambient.core.authorize import Connection
     from ambient.core.observation import Observation
     from ambient.net.relay import Relay
+    from ambient.net.tunnel import Tunnel
     from ambient.telemetry.access import AccessLog
     from ambient.telemetry.metrics import Counts, Traffic
 
@@ -72,6 +74,14 @@ class Live:
         """Those of one pod."""
         return tuple(self._of.get(uid, {}).values())
 
+    def tunnelled(self) -> Iterator[tuple[Carried, Tunnel]]:
+        """Those that a tunnel carries, and which."""
+        for carried in list(self._of.values()):
+            for one in list(carried.values()):
+                for end in (one.relay.near, one.relay.far):
+                    if isinstance(end, TunnelEnd):
+                        yield one, end.tunnel
+
     def inbound(self) -> Iterator[Carried]:
         """Those that a policy of this node let in."""
         for carried in list(self._of.values()):
@@ -118,9 +128,11 @@ class Live:
             carried.policy,
         )
 
-    def cut(self, carried: Carried, flag: ResponseFlag, why: str) -> None:
-        """End one now, for a reason."""
+    def cut(self, carried: Carried, flag: ResponseFlag, why: str, reason: str | None = None) -> None:
+        """End one now, for a reason; ``reason`` is its label if it counts as turned away."""
         carried.flag = flag
+        if reason is not None:
+            self._traffic.refused(carried.observation.reporter.value, reason)
         carried.relay.cut(why)
 
     def account(self) -> None:

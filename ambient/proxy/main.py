@@ -27,6 +27,7 @@ from ambient.proxy import messages, worker
 from ambient.proxy.certificates import Certificates
 from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
 from ambient.proxy.pods import Pods
+from ambient.proxy.revocations import RevocationFile
 from ambient.proxy.status import Status
 from ambient.proxy.workers import Post, Workers
 from ambient.rpc import certificates as authority, channel, zds
@@ -52,6 +53,8 @@ class Settings:
     """Where the last snapshot is kept."""
     root_cert: Path
     """PEM; the control plane's root."""
+    crl: Path | None
+    """PEM; certificates that are revoked. Watched."""
     token_file: Path | None
     """A bootstrap token; needed until the node has its own certificate."""
     control: str
@@ -89,6 +92,12 @@ class Parent:
         self._mesh = Mesh(
             settings.state_dir / "snapshot", self._tell, self._deposit_snapshot, self._mesh_changed
         )
+        self._revocations = RevocationFile(
+            settings.crl,
+            settings.state_dir / "crl.pem",
+            lambda: self._roots,
+            lambda pem: self._tell(messages.RevocationsChanged(), pem),
+        )
         self._registration = Registration(self._dialer, self._ordered)
         channel_path = str(settings.run_dir / "workers.sock")
         self._workers = Workers(
@@ -114,6 +123,7 @@ class Parent:
             self._pods,
             self._workers,
             self._certificates,
+            self._revocations,
             self._why_no_certificate,
             _shown(settings),
         )
@@ -134,10 +144,12 @@ class Parent:
             host, port = settings.admin
             why = os.strerror(error.errno) if error.errno else error
             raise ConfigError(f"--admin {host}:{port}: {why}; choose another port") from error
+        self._revocations.start()
         self._workers.start(settings.workers)
         self._tasks.start(self._follow_daemon(), "node daemon")
         self._tasks.start(self._join_control(), "control plane")
         self._tasks.start(self._mesh.save_for_ever(), "snapshot")
+        self._tasks.start(self._revocations.follow(), "revoked certificates")
         await self._stop.wait()
         if self._crash is not None:
             raise self._crash
@@ -343,6 +355,7 @@ class Parent:
         """Tell a worker that joins everything."""
         if self._node is not None:
             post(messages.Welcome(self._node.node), b"", self._maps)
+        post(messages.RevocationsChanged(), self._revocations.content, ())
         for credentials in self._certificates.all_valid():
             with _sealed(credentials) as sealed:
                 post(messages.CredentialsChanged(str(credentials.identity)), b"", [sealed])

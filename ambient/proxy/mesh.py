@@ -82,7 +82,7 @@ class Mesh:
             content = self.content()
             await self._deposit(content)
             try:
-                await asyncio.to_thread(_replace, self._file, content)
+                await asyncio.to_thread(replace, self._file, content)
             except OSError as error:
                 log.warning("snapshot cannot be kept on disk", file=str(self._file), why=str(error))
 
@@ -111,7 +111,8 @@ def in_packets(update: Update) -> Iterator[tuple[messages.MeshChanged, bytes]]:
         yield messages.MeshChanged(more=i + 1 < len(pieces)), wire.encode(one)
 
 
-def _replace(file: Path, content: bytes) -> None:
+def replace(file: Path, content: bytes) -> None:
+    """Write a file so that after any crash it is the old one or the new one, whole. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".new")
     with draft.open("wb") as writing:

@@ -62,6 +62,11 @@ class CredentialsForgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationsChanged:
+    """Parent → worker; the payload is all lists of revoked certificates, PEM."""
+
+
+@dataclass(frozen=True, slots=True)
 class MeshChanged:
     """Parent → worker; the payload is an encoded update. Applied when one with ``more`` unset has come."""
 
@@ -117,6 +122,7 @@ Message: TypeAlias = (
     | PodRemoved
     | CredentialsChanged
     | CredentialsForgotten
+    | RevocationsChanged
     | MeshChanged
     | Cut
     | Scrape
@@ -134,6 +140,7 @@ _KINDS: dict[str, Any] = {
         PodRemoved,
         CredentialsChanged,
         CredentialsForgotten,
+        RevocationsChanged,
         MeshChanged,
         Cut,
         Scrape,

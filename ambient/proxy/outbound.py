@@ -10,6 +10,7 @@ from ambient.core import baggage, outbound
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.address import SocketAddress
 from ambient.core.observation import Observation, Party, Reporter, ResponseFlag, Security
+from ambient.core.pki.revocation import Revoked
 from ambient.net import sockets
 from ambient.net.pool import PoolKey
 from ambient.net.relay import End, Relay, SocketEnd
@@ -96,6 +97,9 @@ class Outbound:
         except TunnelRefused as error:
             flag = ResponseFlag.DENY if error.status == 401 else ResponseFlag.CONNECT
             self._live.failed(seen, flag, error.reason, str(error))
+            sockets.reset(sock)
+        except Revoked as error:
+            self._live.failed(seen, ResponseFlag.CERT_REVOKED, error.reason, f"connection closed: {error}")
             sockets.reset(sock)
         except PeerError as error:
             self._live.failed(seen, ResponseFlag.TLS_FAILURE, error.reason, str(error))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ambient.proxy.certificates import Certificates
     from ambient.proxy.mesh import Mesh
     from ambient.proxy.pods import Pod, Pods
+    from ambient.proxy.revocations import RevocationFile
     from ambient.proxy.workers import Workers
 
 
@@ -34,6 +35,7 @@ class Status:
         pods: Pods,
         workers: Workers,
         certificates: Certificates[SpiffeId],
+        revocations: RevocationFile,
         why_no_node_certificate: Callable[[], str | None],
         config: Mapping[str, object],
     ) -> None:
@@ -61,6 +63,11 @@ class Status:
                     "ambient_workers_retired",
                     "Workers of earlier parents that still carry connections.",
                     lambda: workers.retired,
+                ),
+                Number(
+                    "ambient_revoked_certificates",
+                    "Certificates on the lists of revoked ones that are in force.",
+                    lambda: len(revocations.revocations),
                 ),
                 Number(
                     "ambient_control_connected",

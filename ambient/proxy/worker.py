@@ -21,6 +21,7 @@ from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
 from ambient.core import delta
 from ambient.core.pki.bundle import Credentials
+from ambient.core.pki.revocation import Revocations
 from ambient.core.redirection import Role
 from ambient.kernel import process
 from ambient.kernel.handover import Clients, OriginalDestinations
@@ -176,6 +177,8 @@ class Worker:
                     key: contexts for key, contexts in self._world.contexts.items() if key != identity
                 }
                 self._pool.leave(lambda key: key.source_identity == identity)
+            case messages.RevocationsChanged():
+                self._revocations_changed(payload)
             case messages.MeshChanged(more):
                 self._update.append(payload)
                 if not more:
@@ -228,9 +231,14 @@ class Worker:
             credentials = Credentials.from_bytes(process.unseal(descriptor))
         finally:
             os.close(descriptor)
-        self._world.contexts = {**self._world.contexts, identity: Contexts(credentials)}
+        self._world.contexts = {**self._world.contexts, identity: Contexts(credentials, self._world.peers)}
         # Live tunnels finish with the certificate that they began with; new ones prove the new one.
         self._pool.leave(lambda key: key.source_identity == identity)
+
+    def _revocations_changed(self, pem: bytes) -> None:
+        cut = late.cut_revoked(Revocations.from_pem(pem), self._world.peers, self._live)
+        if cut:
+            log.info("connections cut by a revoked certificate", worker=self._index, connections=cut)
 
     def _mesh_changed(self) -> None:
         before = self._world.snapshot

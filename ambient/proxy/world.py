@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ambient.core import balance
 from ambient.core.snapshot import EMPTY, Snapshot
+from ambient.net.tls import Peers
 
 if TYPE_CHECKING:
     from ambient.core.model.workload import Workload
@@ -37,6 +38,7 @@ class World:
     pods: dict[str, LocalPod] = field(default_factory=dict)
     contexts: dict[str, Contexts] = field(default_factory=dict)
     """By identity (SPIFFE URI)."""
+    peers: Peers = field(default_factory=Peers)
     originals: OriginalDestinations | None = None
     clients: Clients | None = None
     """What is shared with the kernel; None before the node daemon has spoken, and so before any pod is here."""

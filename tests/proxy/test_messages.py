@@ -10,6 +10,7 @@ SAMPLES = [
     messages.PodRemoved("local/a", now=True),
     messages.CredentialsChanged("spiffe://cluster.local/ns/a/sa/b"),
     messages.CredentialsForgotten("spiffe://cluster.local/ns/a/sa/b"),
+    messages.RevocationsChanged(),
     messages.MeshChanged(more=True),
     messages.Cut("local/a", "why\nnot"),
     messages.Scrape(7),

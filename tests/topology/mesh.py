@@ -100,9 +100,22 @@ class Mesh:
 
     # ---- nodes and workloads
 
-    def node(self, name: str, *, node_flags: Sequence[object] = (), workers: int = 2) -> MeshNode:
+    def node(
+        self,
+        name: str,
+        *,
+        node_flags: Sequence[object] = (),
+        proxy_flags: Sequence[object] = (),
+        workers: int = 2,
+    ) -> MeshNode:
         """A node whose daemon and proxy run and are connected."""
-        node = MeshNode(self, self.topology.node(name), [str(flag) for flag in node_flags], workers)
+        node = MeshNode(
+            self,
+            self.topology.node(name),
+            [str(flag) for flag in node_flags],
+            [str(flag) for flag in proxy_flags],
+            workers,
+        )
         self.nodes.append(node)
         node.start_daemon()
         node.start_proxy()
@@ -134,6 +147,7 @@ class MeshNode:
     mesh: Mesh
     node: Node
     node_flags: list[str] = field(default_factory=list)
+    proxy_flags: list[str] = field(default_factory=list)
     workers: int = 2
     daemon: Process | None = None
     proxy: Process | None = None
@@ -178,7 +192,8 @@ class MeshNode:
             "--root-cert", self.mesh.state / "root-cert.pem", "--token-file", self.token_file,
             "--control", f"{self.mesh.host.v4}:15012", "--bootstrap", f"{self.mesh.host.v4}:15013",
             "--admin", "{}:{}".format(*self.admin), "--workers", str(self.workers),
-            "--access-log", self.access_log, "--log-format", "json", "--log-level", "debug", *flags,
+            "--access-log", self.access_log, "--log-format", "json", "--log-level", "debug",
+            *self.proxy_flags, *flags,
         )  # fmt: skip
         return self.proxy
 
