@@ -34,5 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if IS_ROOT:
         return
     for item in items:
-        if "topology" in getattr(item, "fixturenames", ()) or item.path.parts[-2] in ("netns", "demo"):
+        if "topology" in getattr(item, "fixturenames", ()) or item.path.parts[-2] in (
+            "netns",
+            "demo",
+            "interop",
+        ):
             item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces"))
