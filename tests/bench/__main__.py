@@ -3,68 +3,93 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 from pathlib import Path
 
-from bench import cases
+from bench import archive, cases, machine
+from bench.archive import Run
+from bench.case import Round
 from bench.peers import PEERS
-from bench.report import Results, show
-from bench.session import Round, rounds
+from bench.plot import svg
+from bench.report import show
+from bench.results import Results
+from bench.session import rounds
 from bench.site import Programs, Site
+from bench.summary import markdown
 from rich.console import Console
 from topology import Topology, leftovers, reap
-
-WARMUP = 0.5
 
 
 def main() -> int:
     arguments = parsed()
+    if arguments.readme:
+        print(markdown(Results(archive.read(arguments.output).rounds)))
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     reap()
-    console = Console(width=160 if not sys.stdout.isatty() else None)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    done: list[Round] = []
-    try:
-        with Topology() as topology:
-            site = Site(topology, Programs(arguments.output / "bin"))
-            peers = [kind(site) for name, kind in PEERS.items() if name in arguments.peers]
-            for peer in peers:
-                peer.start()
-                told(f"{peer.name}: {peer.version()}")
-            for one in rounds(
-                peers, arguments.cases, count=arguments.rounds, seconds=arguments.seconds, warmup=WARMUP, told=told
-            ):  # fmt: skip
-                done.append(one)
-    except KeyboardInterrupt:
-        told("interrupted: what there is so far")
-    (arguments.output / "rounds.json").write_text(json.dumps([one.as_json() for one in done]))
-    show(Results(done), console)
+    run = measured(arguments)
+    results = Results(run.rounds)
+    path = archive.write(run, arguments.output)
+    plot = arguments.output / "bench.svg"
+    plot.write_text(
+        svg(
+            results,
+            f"{run.machine['processor']}, {run.machine['processors']} processors, {run.machine['system']}, Linux {run.machine['kernel']}",
+        )
+    )
+    show(results, Console(width=None if sys.stdout.isatty() else 170))
+    told(f"every round is in {path}, the picture in {plot}")
     left = leftovers(os.getpid())
     if left:
         told("left behind: " + ", ".join(left))
     return 1 if left else 0
 
 
+def measured(arguments: argparse.Namespace) -> Run:
+    """Whatever was measured until the end, or until Ctrl-C."""
+    done: list[Round] = []
+    versions: dict[str, str] = {}
+    here = machine.described()
+    try:
+        with Topology() as topology:
+            site = Site(topology, Programs(arguments.output / "bin"))
+            peers = [kind(site) for name, kind in PEERS.items() if name in arguments.peers]
+            for peer in peers:
+                peer.start()
+                versions[peer.name] = peer.version()
+                told(f"{peer.name}: {versions[peer.name]}")
+            for one in rounds(peers, arguments.cases, arguments.rounds, arguments.seconds, told):
+                done.append(one)
+    except KeyboardInterrupt:
+        told("interrupted: this is what there is so far")
+    return Run(here, versions, {"rounds": arguments.rounds, "seconds": arguments.seconds}, done)
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME",
-        help=f"a measure ({', '.join(cases.MEASURES)}) or a case ({', '.join(cases.CASES)}); all",
+        help=f"a measure or a part of one ({', '.join(cases.CASES)}); all if none is named",
     )  # fmt: skip
     parser.add_argument("--peers", default=",".join(PEERS), help="default: %(default)s")
     parser.add_argument(
         "--rounds", type=int, default=5, help="of each case on each peer; default: %(default)s"
     )
-    parser.add_argument("--seconds", type=float, default=3, help="of each round; default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path(".cache/bench"), help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of each round; default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, default=Path(".cache/bench"), help="folder; default: %(default)s"
+    )
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing; print the last run as Markdown"
+    )
     arguments = parser.parse_args()
     try:
         arguments.cases = cases.chosen(arguments.names)
     except KeyError as error:
-        parser.error(f"no measure or case is called {error}")
+        parser.error(f"no measure or case is called {error}; there are {', '.join(cases.CASES)}")
     arguments.peers = arguments.peers.split(",")
     if unknown := set(arguments.peers) - set(PEERS):
         parser.error(f"no peer is called {', '.join(unknown)}; there are {', '.join(PEERS)}")

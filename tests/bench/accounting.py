@@ -9,7 +9,9 @@ from typing import TypeAlias
 
 _TICK = os.sysconf("SC_CLK_TCK")
 Seconds: TypeAlias = dict[str, float]
-MACHINE = "whole machine"
+MACHINE, CLIENT, SERVER, CONTROL = "whole machine", "client program", "server program", "control plane"
+NO_PART = {MACHINE, CLIENT, SERVER, CONTROL}
+"""Processes that are no part of what carries the bytes: they are shown, and not added up."""
 
 
 def cpu(processes: Mapping[str, int]) -> Seconds:

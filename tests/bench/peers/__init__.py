@@ -9,4 +9,4 @@ from bench.peers.peer import Peer
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (NoMesh, Ambient, Envoy, Haproxy)}
 """In the order of the table."""
 
-__all__ = ["PEERS", "Peer"]
+__all__ = ["PEERS", "Ambient", "Peer"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import ClassVar
 
+from bench.accounting import CONTROL
 from bench.peers.peer import Peer
 from bench.site import PORTS, Site
 from topology import Mesh, MeshNode, Pod, Workload, cgroup, objects
@@ -22,6 +23,7 @@ class Ambient(Peer):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.mesh = Mesh(site.topology)
+        self._crowds = 0
         self.nodes = [MeshNode(self.mesh, node, workers=WORKERS) for node in (site.one, site.two)]
 
     def start(self) -> None:
@@ -49,6 +51,13 @@ class Ambient(Peer):
         """Bring pods into the mesh, and wait until every node knows."""
         self.mesh.settle(*(self._added(pod) for pod in pods))
 
+    def crowd(self, size: int) -> list[Pod]:
+        """Pods on the clients' node that have no tunnel yet."""
+        self._crowds += 1
+        crowd = [self.site.client(f"c-{self.name}-{self._crowds}-{number}") for number in range(size)]
+        self.enrol(*crowd)
+        return crowd
+
     def target(self, port: int) -> tuple[str, int]:
         return str(self.server.v4), port
 
@@ -63,7 +72,7 @@ class Ambient(Peer):
                 found[f"{name}: worker {number}"] = pid
             found[f"{name}: daemon"] = node.daemon.pid
         assert self.mesh.control is not None
-        found["control plane"] = self.mesh.control.pid
+        found[CONTROL] = self.mesh.control.pid
         return found
 
     def workers(self, node: MeshNode) -> list[int]:
