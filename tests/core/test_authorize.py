@@ -222,6 +222,47 @@ def test_compiled_policies_decide_as_the_plain_reading_of_the_rules(snapshot, se
     assert authorize(snapshot, server, connection) == plainly(snapshot, server, connection)
 
 
+@given(
+    snapshots, st.lists(st.lists(authorizations, min_size=1), max_size=6), workloads, st.lists(connections)
+)
+def test_policies_that_come_change_and_go_are_asked_as_they_are(snapshot, updates, server, asking):
+    versions = [snapshot]
+    for number, upserted in enumerate(updates):
+        gone = tuple(versions[-1].authorizations)[: number % 3]
+        versions.append(delta.apply(versions[-1], delta.Delta(tuple(upserted), removed_authorizations=gone)))
+    for version in (*versions, *versions[::2]):
+        for connection in asking:
+            assert authorize(version, server, connection) == plainly(version, server, connection)
+
+
+def test_of_many_policies_the_first_that_fits_is_named():
+    many = [
+        policy(f"p{n:04}", Action.DENY, Match(principals=exactly(f"td/ns/from/sa/n{n % 7}"), destination_ports=(80 + n % 3,)))
+        for n in range(500)
+    ]  # fmt: skip
+    always = policy("p0300-not", Action.DENY, Match(not_namespaces=exactly("elsewhere")))
+    for caller in range(8):
+        one = Connection(SpiffeId("td", "from", f"n{caller}"), at("10.0.9.9:40000"), at("10.0.0.1:82"))
+        for snapshot in (world(*many), world(*many, always), world(*many[250:], always)):
+            assert authorize(snapshot, SERVER, one) == plainly(snapshot, SERVER, one)
+
+
+def test_a_match_that_names_too_much_to_be_filed_in_pairs_fits_all_the_same():
+    principals = exactly(*(f"td/ns/from/sa/n{n}" for n in range(100)), PRINCIPAL)
+    ports = tuple(range(1, 101))
+    wide = ((Match(principals=principals, destination_ports=ports),),)
+    clauses = (
+        tuple(Match(destination_ports=(port,)) for port in ports),
+        tuple(Match(principals=exactly(name.value)) for name in principals),
+    )
+    for rule in (wide, clauses):
+        snapshot = world(policy("wide", Action.DENY, rule))
+        for connection in (PLAIN, TLS, OTHER_TLS, V6):
+            decision = authorize(snapshot, SERVER, connection)
+            assert decision == plainly(snapshot, SERVER, connection)
+        assert isinstance(authorize(snapshot, SERVER, TLS), Denied)
+
+
 @given(snapshots, workloads, connections, authorizations)
 def test_adding_a_deny_never_allows(snapshot, server, connection, extra):
     more = world(*snapshot.authorizations.values(), replace(extra, name="new", action=Action.DENY))
