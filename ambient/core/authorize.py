@@ -70,7 +70,7 @@ class Denied:
 def authorize(snapshot: Snapshot, workload: Workload, connection: Connection) -> Allowed | Denied:
     """Whether ``connection`` may reach ``workload``, and which policy says so."""
     concerning = _memo.concerning(snapshot, workload)
-    facts = Facts(connection)
+    facts = Facts(connection.source_identity, connection.source, connection.destination)
 
     def first(action: Action, *, dry_run: bool) -> str | None:
         found = [group.of[action, dry_run].first(facts) for group in concerning]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ambient.core.model.authorization import Match, StringMatchKind
 
 if TYPE_CHECKING:
-    from ambient.core.authorize import Connection
-    from ambient.core.model.address import IpAddress
+    from ambient.core.model.address import IpAddress, SocketAddress
     from ambient.core.model.authorization import Authorization, Clause, IpNetwork, Rule, StringMatch
+    from ambient.core.model.identity import SpiffeId
 
 _MOST_FILED: Final = 64
 """Times that one match is filed for pairs of values; beyond it is filed by the single values of one field."""
@@ -29,14 +29,13 @@ class Facts:
 
     __slots__ = ("account", "destination", "namespace", "port", "principal", "source")
 
-    def __init__(self, connection: Connection) -> None:
-        identity = connection.source_identity
+    def __init__(self, identity: SpiffeId | None, source: SocketAddress, destination: SocketAddress) -> None:
         self.principal = None if identity is None else str(identity).removeprefix("spiffe://")
         self.namespace = None if identity is None else identity.namespace
         self.account = None if identity is None else (identity.namespace, identity.service_account)
-        self.source = _bits(connection.source.ip)
-        self.destination = _bits(connection.destination.ip)
-        self.port = connection.destination.port
+        self.source = _bits(source.ip)
+        self.destination = _bits(destination.ip)
+        self.port = destination.port
 
 
 Test: TypeAlias = Callable[[Facts], bool]
