@@ -3,6 +3,10 @@
 HBONE is HTTP/2 CONNECT (RFC 9113, section 8.5) inside mutual TLS. One HTTP/2 stream is one tunnelled TCP
 connection; ``:authority`` is where it wants to go. This file knows no TLS and no socket.
 
+Two hands. Bytes of tunnels (DATA) and their credit (WINDOW_UPDATE) are carried here, because the library would copy
+each byte twice and cut it into frames of 16 KiB; everything else is ngh2's: header compression, settings, the life
+of streams, and every fault of the peer. ngh2 never sees a byte of a live tunnel, only its last, empty DATA frame.
+
 Flow control. A connection window that streams share lets a few stalled streams starve the rest. So the connection
 window is set out of the way (2^31-1, the most there is), and what bounds memory is the sum of the streams' windows:
 each starts at ``FIRST_WINDOW`` and doubles while its reader keeps up, and what growth adds over all streams of one
@@ -14,21 +18,31 @@ flight for a peer is bounded by whoever carries out ``TunnelRequested``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import ngh2
 from ngh2 import config
 from ngh2.config import Configuration
 from ngh2.enums import ErrorCode, Setting
 
+from ambient.core import frames
 from ambient.core.errors import PeerError, Unavailable
+from ambient.core.frames import Buffer, Frame, Frames, Piece
 
 FIRST_WINDOW = 256 * 1024
 MOST_WINDOW = 4 * 1024 * 1024
 GROWTH = 32 * 1024 * 1024
-_CONNECTION_WINDOW = 2**31 - 1
+MOST_FRAME: Final = 1024 * 1024
+"""The largest frame that the peer may send. Source: the peers' figure."""
+PORTION: Final = 256 * 1024
+"""About how many bytes ``gather`` hands out at once."""
+_TURN: Final = 64 * 1024
+"""How many bytes a stream may send before the next has its turn."""
+_MOST_CREDIT: Final = 2**31 - 1
+_CONNECTION_WINDOW = _MOST_CREDIT
 _NEVER = (2**62, 2**62)
 
 Role = config.Role
@@ -53,12 +67,14 @@ class TunnelAnswered:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelData:
-    """Bytes for the tunnelled connection; hand their number to ``consumed`` when there is room for more."""
+class TunnelData(NamedTuple):
+    """Bytes for the tunnelled connection; hand their number to ``consumed`` when there is room for more.
+
+    They may be a slice of what was given to ``receive``, and last as long.
+    """
 
     stream: int
-    data: bytes
+    data: Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ HboneEvent: TypeAlias = (
 
 
 class Hbone:
-    """Feed it what the socket read; write what ``take`` returns."""
+    """Feed it what the socket read; write what ``gather`` or ``take`` returns."""
 
     def __init__(self, role: Role, *, most_streams: int = 200) -> None:
         self._connection = ngh2.Connection(
@@ -126,34 +142,62 @@ class Hbone:
                 max_inbound_header_list_size=16 * 1024,
             ),
         )
-        settings = {Setting.INITIAL_WINDOW_SIZE: FIRST_WINDOW, Setting.MAX_CONCURRENT_STREAMS: most_streams}
+        settings = {
+            Setting.INITIAL_WINDOW_SIZE: FIRST_WINDOW,
+            Setting.MAX_CONCURRENT_STREAMS: most_streams,
+            Setting.MAX_FRAME_SIZE: MOST_FRAME,
+        }
         if role is Role.CLIENT:
             settings[Setting.ENABLE_PUSH] = 0
         self._connection.initiate_connection(settings)
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
-        self._windows: dict[int, _Window] = {}
-        self._growth_left = GROWTH
+        self._streams: dict[int, _Stream] = {}
         self._broken = False
+        # What we receive:
+        self._preface = frames.PREFACE if role is Role.SERVER else 0
+        self._frames = Frames()
+        self._reading: _Stream | None = None
+        self._payload_left = 0
+        self._update = b""
+        self._credit = _CONNECTION_WINDOW
+        self._uncredited = 0
+        self._growth_left = GROWTH
+        # What we send:
+        self._updates: list[bytes] = []
+        self._ready: dict[int, _Stream] = {}
+        self._lent: list[_Stream] = []
+        self._queued = 0
+        self._room = 65_535
+        self._first_room = 65_535
+        self._most_frame = 16_384
 
-    def receive(self, data: bytes) -> list[HboneEvent]:
+    def receive(self, data: Buffer) -> list[HboneEvent]:
         """Advance by ``data``. Raises PeerError if the peer broke HTTP/2."""
-        try:
-            self._connection.receive_data(data)
-        except ngh2.NGH2Error as error:
-            self._broken = True
-            raise PeerError(f"not HTTP/2: {error}") from error
-        return self._translate(self._connection.events())
+        view = memoryview(data)
+        events: list[HboneEvent] = []
+        if self._preface:
+            self._feed(view[: self._preface], events)
+            view, self._preface = view[self._preface :], max(0, self._preface - len(view))
+        for piece in self._frames.feed(view):
+            match piece.frame.kind:
+                case frames.DATA:
+                    self._data(piece, events)
+                case frames.WINDOW_UPDATE:
+                    self._window_update(piece, events)
+                case _:
+                    self._pass(piece, events)
+        return events
 
     def open(self, authority: str, headers: Headers) -> int:
         """Ask for a tunnel to ``authority``; the stream that will carry it. Raises Unavailable when it cannot."""
         fields = [(b":method", b"CONNECT"), (b":authority", authority.encode())]
         fields += [(name.encode(), value.encode()) for name, value in headers]
         try:
-            stream = self._connection.send_request(fields)
+            number = self._connection.send_request(fields)
         except ngh2.NGH2Error as error:
             raise Unavailable(f"the connection takes no more tunnels: {error}") from error
-        self._windows[stream] = _Window()
-        return stream
+        self._streams[number] = _Stream(number, self._first_room, speaks=True)
+        return number
 
     # A stream may have closed in the bytes that were fed last, before its owner has read of it in the events:
     # what is said of it then falls on the floor, as does everything once the peer has broken HTTP/2.
@@ -161,37 +205,56 @@ class Hbone:
     def accept(self, stream: int, headers: Headers = ()) -> None:
         """Say yes (200): data may now flow both ways."""
         fields = [(b":status", b"200"), *((name.encode(), value.encode()) for name, value in headers)]
-        if stream in self._windows:
+        if stream in self._streams:
+            self._streams[stream].speaks = True
             self._say(self._connection.send_response, stream, fields)
 
     def refuse(self, stream: int, status: int) -> None:
         """Say no with an HTTP status, and end the stream."""
-        if stream in self._windows:
+        if stream in self._streams:
             fields = [(b":status", b"%d" % status)]
             self._say(self._connection.send_response, stream, fields, end_stream=True)
 
-    def send(self, stream: int, data: bytes) -> None:
-        """Queue bytes of the tunnelled connection; ``queued`` tells how many the peer has no room for yet."""
-        if stream in self._windows:
-            self._say(self._connection.send_data, stream, data)
+    def send(self, stream: int, data: Buffer) -> None:
+        """Queue bytes of the tunnelled connection; ``queued`` tells how many have not been handed out yet.
+
+        ``data`` is kept as it is until ``gather``, which copies what it could not hand out.
+        """
+        sender = self._streams.get(stream)
+        if sender is None or not sender.speaks or not data:
+            return
+        sender.queue.append(data)
+        sender.queued += len(data)
+        self._queued += len(data)
+        if type(data) is not bytes:
+            self._lent.append(sender)
+        if sender.room > 0:
+            self._ready[stream] = sender
 
     def queued(self, stream: int) -> int:
-        """How many bytes of a stream wait for the peer's window or for ``take``."""
-        return self._connection.queued_body_size(stream) if stream in self._windows else 0
+        """How many bytes of a stream wait for the peer's window or for ``gather``."""
+        sender = self._streams.get(stream)
+        return 0 if sender is None else sender.queued
 
     @property
     def queued_in_all(self) -> int:
         """How many bytes of all streams wait."""
-        return self._connection.queued_body_size()
+        return self._queued
 
     def finish(self, stream: int) -> None:
         """Half-close, after what is queued."""
-        if stream in self._windows:
-            self._say(self._connection.end_stream, stream)
+        sender = self._streams.get(stream)
+        if sender is not None and sender.speaks:
+            sender.speaks = False
+            sender.finishing = True
+            if not sender.queued:
+                self._end(sender)
 
     def reset(self, stream: int, *, untouched: bool = False) -> None:
         """Cut a tunnel; what is queued for it is dropped."""
-        if stream in self._windows:
+        cut = self._streams.get(stream)
+        if cut is not None:
+            self._drop(cut)
             code = ErrorCode.REFUSED_STREAM if untouched else ErrorCode.CONNECT_ERROR
             self._say(self._connection.reset_stream, stream, code)
 
@@ -200,17 +263,30 @@ class Hbone:
 
         Due for every byte, also when its stream has closed: else the connection's own window runs dry at last.
         """
-        self._say(self._connection.acknowledge_received_data, amount, stream)
-        window = self._windows.get(stream)
-        if window is None:
+        self._uncredited += amount
+        if 2 * self._uncredited > _CONNECTION_WINDOW:
+            self._updates.append(frames.window_update(0, self._uncredited))
+            self._credit += self._uncredited
+            self._uncredited = 0
+        reader = self._streams.get(stream)
+        if reader is None or not reader.hears:
             return
-        window.consumed += amount
-        if window.consumed < 2 * window.size or window.size >= MOST_WINDOW or window.size > self._growth_left:
+        reader.uncredited += amount
+        reader.consumed += amount
+        if (
+            reader.consumed >= 2 * reader.size
+            and reader.size < MOST_WINDOW
+            and reader.size <= self._growth_left
+        ):
+            self._growth_left -= reader.size
+            reader.uncredited += reader.size
+            reader.size *= 2
+            reader.consumed = 0
+        elif 2 * reader.uncredited < reader.size:
             return
-        self._growth_left -= window.size
-        window.size *= 2
-        window.consumed = 0
-        self._say(self._connection.set_local_window_size, window.size, stream_id=stream)
+        self._updates.append(frames.window_update(stream, reader.uncredited))
+        reader.credit += reader.uncredited
+        reader.uncredited = 0
 
     def ping(self) -> None:
         """Ask for a sign of life; ``Ponged`` is the answer."""
@@ -220,24 +296,196 @@ class Hbone:
         """Say that no more tunnels are taken; those that live may end."""
         self._say(self._connection.send_goaway)
 
+    def gather(self) -> list[Buffer]:
+        """The next bytes that are due on the socket, about ``PORTION`` of them; none are due if it is empty.
+
+        They are to be written before anything else is asked of this object.
+        """
+        due: list[Buffer] = [*self._updates]
+        self._updates.clear()
+        self._gather_control(due)
+        left = PORTION
+        while self._ready and self._room > 0 and left > 0:
+            for sender in tuple(self._ready.values()):
+                left -= self._gather_data(sender, due)
+                if left <= 0 or self._room <= 0:
+                    break
+        for sender in self._lent:
+            sender.queue = deque(bytes(data) for data in sender.queue)
+        self._lent.clear()
+        return due
+
     def take(self) -> bytes:
         """Every byte that is due on the socket."""
-        try:
-            return self._connection.data_to_send()
-        except ngh2.ConnectionStateError:
-            return b""  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
+        return b"".join(data for due in iter(self.gather, []) for data in due)
 
     def settled(self) -> list[HboneEvent]:
-        """What sending brought about: tunnels whose last word has left with ``take``."""
+        """What sending brought about: tunnels whose last word has left with ``gather``."""
         return [] if self._broken else self._translate(self._connection.events())
 
     @property
     def wants_nothing(self) -> bool:
         """Whether the connection is over: nothing to read and nothing to write."""
         try:
-            return not (self._connection.want_read or self._connection.want_write)
+            return not (self._updates or self._connection.want_read or self._connection.want_write)
         except ngh2.ConnectionStateError:
             return True
+
+    # What is received:
+
+    def _feed(self, data: Buffer, events: list[HboneEvent]) -> None:
+        try:
+            self._connection.receive_data(data)
+        except ngh2.NGH2Error as error:
+            self._broken = True
+            raise PeerError(f"not HTTP/2: {error}") from error
+        events += self._translate(self._connection.events())
+
+    def _pass(self, piece: Piece, events: list[HboneEvent]) -> None:
+        if piece.first:
+            self._feed(frames.header(piece.frame), events)
+        if piece.payload:
+            self._feed(piece.payload, events)
+
+    def _data(self, piece: Piece, events: list[HboneEvent]) -> None:
+        frame = piece.frame
+        if piece.first:
+            self._reading = self._stream_of_data(frame)
+            self._payload_left = -1 if frame.flags & frames.PADDED else frame.length
+        stream = self._reading
+        if stream is None:
+            self._pass(piece, events)
+            return
+        data = self._unpadded(piece)
+        # It may have been cut, by us, since the frame began.
+        lives = self._streams.get(frame.stream) is stream
+        if data and not lives:
+            self.consumed(frame.stream, len(data))
+        elif data and events and type(before := events[-1]) is TunnelData and before.stream == frame.stream:
+            events[-1] = TunnelData(frame.stream, b"".join((before.data, data)))
+        elif data:
+            events.append(TunnelData(frame.stream, data))
+        if lives and piece.last and frame.flags & frames.END_STREAM:
+            stream.hears = False
+            self._feed(frames.header(Frame(0, frames.DATA, frames.END_STREAM, frame.stream)), events)
+
+    def _stream_of_data(self, frame: Frame) -> _Stream | None:
+        """Whose bytes this DATA frame has; None: nobody's, and ngh2 knows what that means to the peer."""
+        stream = self._streams.get(frame.stream)
+        if stream is None or not stream.hears or frame.length > MOST_FRAME:
+            return None
+        stream.credit -= frame.length
+        self._credit -= frame.length
+        if stream.credit < 0 or self._credit < 0:
+            self._fail(ErrorCode.FLOW_CONTROL_ERROR, f"stream {frame.stream} sent more than its window")
+        return stream
+
+    def _unpadded(self, piece: Piece) -> memoryview:
+        frame, payload = piece.frame, piece.payload
+        if self._payload_left < 0 and (payload or piece.last):
+            padding = payload[0] if payload else frame.length
+            if padding >= frame.length:
+                self._fail(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+            self._payload_left = frame.length - 1 - padding
+            payload = payload[1:]
+            self.consumed(frame.stream, 1 + padding)
+        data = payload[: max(0, self._payload_left)]
+        self._payload_left -= len(data)
+        return data
+
+    def _window_update(self, piece: Piece, events: list[HboneEvent]) -> None:
+        frame = piece.frame
+        if frame.length != 4:
+            self._pass(piece, events)
+            return
+        self._update = bytes(piece.payload) if piece.first else self._update + piece.payload
+        if not piece.last:
+            return
+        increment = int.from_bytes(self._update) & _MOST_CREDIT
+        stream = self._streams.get(frame.stream)
+        if not increment or (frame.stream and stream is None):
+            # Not ours, or wrong: ngh2 knows what that means to the peer.
+            self._pass(Piece(frame, memoryview(self._update), first=True, last=True), events)
+        elif stream is not None:
+            self._more_room(stream, increment)
+        else:
+            self._room += increment
+            if self._room > _MOST_CREDIT:
+                self._fail(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows")
+
+    def _more_room(self, stream: _Stream, increment: int) -> None:
+        stream.room += increment
+        if stream.room > _MOST_CREDIT:
+            self._drop(stream)
+            self._say(self._connection.reset_stream, stream.number, ErrorCode.FLOW_CONTROL_ERROR)
+        elif stream.queued and stream.room > 0:
+            self._ready[stream.number] = stream
+
+    def _fail(self, code: ErrorCode, why: str) -> None:
+        self._say(self._connection.terminate_connection, code)
+        self._broken = True
+        raise PeerError(f"not HTTP/2: {why}")
+
+    def _translate(self, happened: list[ngh2.Event]) -> list[HboneEvent]:
+        events: list[HboneEvent] = []
+        for event in happened:
+            match event:
+                case ngh2.RequestReceived(stream_id=number, headers=headers, end_stream=ended):
+                    self._streams[number] = _Stream(number, self._first_room, hears=not ended)
+                    fields = _text(headers)
+                    named = dict(fields)
+                    rest = tuple(field for field in fields if not field[0].startswith(":"))
+                    request = TunnelRequested(
+                        number, named.get(":method", ""), named.get(":authority", ""), rest
+                    )
+                    events += [request, TunnelFinished(number)] if ended else [request]
+                case ngh2.ResponseReceived(stream_id=number, headers=headers, end_stream=ended):
+                    if (stream := self._streams.get(number)) is not None:
+                        stream.hears = not ended
+                    status = dict(_text(headers)).get(":status", "")
+                    answer = TunnelAnswered(number, int(status) if status.isdigit() else 0)
+                    events += [answer, TunnelFinished(number)] if ended else [answer]
+                case ngh2.TrailersReceived(stream_id=number):
+                    if (stream := self._streams.get(number)) is not None:
+                        stream.hears = False
+                    events.append(TunnelFinished(number))
+                case ngh2.DataReceived(stream_id=number, end_stream=True):
+                    events.append(TunnelFinished(number))
+                case ngh2.StreamClosed(stream_id=number, error_code=code):
+                    self._closed(number)
+                    if code == ErrorCode.NO_ERROR:
+                        events.append(TunnelClosed(number))
+                    else:
+                        events.append(TunnelReset(number, untouched=code == ErrorCode.REFUSED_STREAM))
+                case ngh2.StreamReset(stream_id=number, error_code=ErrorCode.NO_ERROR):
+                    events.append(TunnelReset(number, untouched=False))
+                case ngh2.SettingsReceived(settings=settings):
+                    events += self._settings(settings)
+                case ngh2.PingAcknowledged():
+                    events.append(Ponged())
+                case ngh2.GoAwayReceived() | ngh2.ConnectionClosed():
+                    events.append(PeerLeaving())
+                case _:
+                    pass
+        return events
+
+    def _settings(self, settings: Mapping[int, int]) -> list[HboneEvent]:
+        self._most_frame = settings.get(Setting.MAX_FRAME_SIZE, self._most_frame)
+        room = settings.get(Setting.INITIAL_WINDOW_SIZE, self._first_room)
+        change, self._first_room = room - self._first_room, room
+        for stream in tuple(self._streams.values()) if change else ():
+            self._more_room(stream, change)
+        if Setting.MAX_CONCURRENT_STREAMS in settings:
+            return [StreamLimitChanged(settings[Setting.MAX_CONCURRENT_STREAMS])]
+        return []
+
+    def _closed(self, number: int) -> None:
+        stream = self._streams.pop(number, None)
+        if stream is not None:
+            self._drop(stream)
+            self._growth_left += stream.size - FIRST_WINDOW
+
+    # What is sent:
 
     def _say(self, what: Callable[..., None], *arguments: object, **options: object) -> None:
         if self._broken:
@@ -249,80 +497,94 @@ class Hbone:
         except ngh2.ConnectionStateError:
             self._broken = True  # Some faults of the peer end the connection with a GOAWAY and no exception.
 
-    def _translate(self, happened: list[ngh2.Event]) -> list[HboneEvent]:
-        events: list[HboneEvent] = []
-        chunks: list[bytes] = []
-        chunks_of = 0
-        for event in happened:
-            match event:
-                case ngh2.DataReceived(stream_id=stream, data=data, end_stream=ended):
-                    if chunks and chunks_of != stream:
-                        events.append(TunnelData(chunks_of, b"".join(chunks)))
-                        chunks = []
-                    chunks_of = stream
-                    if data:
-                        chunks.append(data)
-                    if not ended:
-                        continue
-                    if chunks:
-                        events.append(TunnelData(stream, b"".join(chunks)))
-                        chunks = []
-                    events.append(TunnelFinished(stream))
-                case _:
-                    if chunks:
-                        events.append(TunnelData(chunks_of, b"".join(chunks)))
-                        chunks = []
-                    events.extend(self._control(event))
-        if chunks:
-            events.append(TunnelData(chunks_of, b"".join(chunks)))
-        return events
+    def _gather_control(self, due: list[Buffer]) -> None:
+        try:
+            said = self._connection.data_to_send()
+        except ngh2.ConnectionStateError:
+            return  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
+        if said:
+            due.append(said)
 
-    def _control(self, event: ngh2.Event) -> list[HboneEvent]:
-        match event:
-            case ngh2.RequestReceived(stream_id=stream, headers=headers, end_stream=ended):
-                self._windows[stream] = _Window()
-                fields = _text(headers)
-                named = dict(fields)
-                request = TunnelRequested(
-                    stream,
-                    named.get(":method", ""),
-                    named.get(":authority", ""),
-                    tuple(field for field in fields if not field[0].startswith(":")),
-                )
-                return [request, TunnelFinished(stream)] if ended else [request]
-            case ngh2.ResponseReceived(stream_id=stream, headers=headers, end_stream=ended):
-                status = dict(_text(headers)).get(":status", "")
-                answer = TunnelAnswered(stream, int(status) if status.isdigit() else 0)
-                return [answer, TunnelFinished(stream)] if ended else [answer]
-            case ngh2.TrailersReceived(stream_id=stream):
-                return [TunnelFinished(stream)]
-            case ngh2.StreamClosed(stream_id=stream, error_code=code):
-                window = self._windows.pop(stream, None)
-                if window is not None:
-                    self._growth_left += window.size - FIRST_WINDOW
-                if code == ErrorCode.NO_ERROR:
-                    return [TunnelClosed(stream)]
-                return [TunnelReset(stream, untouched=code == ErrorCode.REFUSED_STREAM)]
-            case ngh2.StreamReset(stream_id=stream, error_code=ErrorCode.NO_ERROR):
-                return [TunnelReset(stream, untouched=False)]
-            case ngh2.SettingsReceived(settings=settings) if Setting.MAX_CONCURRENT_STREAMS in settings:
-                return [StreamLimitChanged(settings[Setting.MAX_CONCURRENT_STREAMS])]
-            case ngh2.PingAcknowledged():
-                return [Ponged()]
-            case ngh2.GoAwayReceived() | ngh2.ConnectionClosed():
-                return [PeerLeaving()]
-            case _:
-                return []
+    def _gather_data(self, sender: _Stream, due: list[Buffer]) -> int:
+        """What one stream may send in its turn; how many bytes that is."""
+        turn = min(_TURN if len(self._ready) > 1 else PORTION, sender.room, self._room)
+        left = turn
+        while left > 0 and sender.queue:
+            data = sender.queue[0]
+            size = min(len(data), left, self._most_frame)
+            due.append(frames.data_header(size, sender.number))
+            if size == len(data):
+                due.append(sender.queue.popleft())
+            else:
+                whole = memoryview(data)
+                due.append(whole[:size])
+                sender.queue[0] = whole[size:]
+            left -= size
+        sent = turn - left
+        sender.room -= sent
+        sender.queued -= sent
+        self._room -= sent
+        self._queued -= sent
+        if sender.room <= 0 or not sender.queue:
+            del self._ready[sender.number]
+        if sender.finishing and not sender.queue:
+            self._end(sender)
+            self._gather_control(due)
+        return sent
+
+    def _end(self, sender: _Stream) -> None:
+        if not self._broken and self._connection.stream_remote_window_size(sender.number) <= 0:
+            # ngh2 has seen none of our bytes and none of the peer's credit, and waits for room even for nothing.
+            missing = 1 - self._connection.stream_remote_window_size(sender.number)
+            self._connection.receive_data(frames.window_update(sender.number, missing))
+        self._say(self._connection.end_stream, sender.number)
+
+    def _drop(self, sender: _Stream) -> None:
+        """Forget what is queued."""
+        self._queued -= sender.queued
+        sender.queue.clear()
+        sender.queued = 0
+        sender.speaks = sender.finishing = False
+        self._ready.pop(sender.number, None)
 
 
-class _Window:
-    """The receive window of one stream, and what its reader took since it last grew."""
+class _Stream:
+    """One tunnel of a connection: what may be said on it, and how much."""
 
-    __slots__ = ("consumed", "size")
+    __slots__ = (
+        "consumed",
+        "credit",
+        "finishing",
+        "hears",
+        "number",
+        "queue",
+        "queued",
+        "room",
+        "size",
+        "speaks",
+        "uncredited",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, room: int, *, speaks: bool = False, hears: bool = False) -> None:
+        self.number = number
+        self.hears = hears
+        """The peer may send on it."""
         self.size = FIRST_WINDOW
+        """Its receive window."""
+        self.credit = FIRST_WINDOW
+        """How much the peer may send now."""
+        self.uncredited = 0
         self.consumed = 0
+        """What its reader took since the window last grew."""
+        self.speaks = speaks
+        """We may send on it."""
+        self.room = room
+        """How much we may send now."""
+        self.queue: deque[Buffer] = deque()
+        self.queued = 0
+        """Bytes in ``queue``."""
+        self.finishing = False
+        """The half-close follows what is queued."""
 
 
 def _text(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

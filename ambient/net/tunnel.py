@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from ambient.core import hbone
 from ambient.core.errors import PeerError, Unavailable
+from ambient.core.frames import Buffer
 from ambient.core.hbone import Headers
 from ambient.net import sockets
 from ambient.net.relay import End
@@ -25,6 +26,12 @@ ANSWER_SECONDS: Final = sockets.CONNECT_TIMEOUT + 5.0
 """How long a request waits for its answer: what a peer gives its application to be connected to, and a margin."""
 _QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
+_AT_ONCE: Final = 16 * 1024
+"""So many bytes leave at once; fewer wait, copied, for what else comes in this turn of the loop."""
+_SMALL: Final = 4 * 1024
+"""Pieces of a smaller size, on average, are joined: a TLS record each would cost more than the copy."""
+_read: Final = bytearray(256 * 1024)
+"""What was read last, by any tunnel of this process: all of it is passed on or copied at once."""
 
 
 class TunnelRefused(PeerError):
@@ -50,7 +57,22 @@ class TunnelLost(Unavailable):
 class TunnelEnd(End):
     """One stream of a tunnel as an end of a relay."""
 
+    __slots__ = (
+        "_congested",
+        "_finished_early",
+        "_gone",
+        "_held",
+        "_started",
+        "_stream",
+        "_tunnel",
+        "_uncredited",
+        "_waiting",
+        "answer",
+        "given_up",
+    )
+
     def __init__(self, tunnel: Tunnel, stream: int) -> None:
+        super().__init__()
         self._tunnel = tunnel
         self._stream = stream
         self._started = False
@@ -79,7 +101,7 @@ class TunnelEnd(End):
         if not self._held:
             self._credit()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         if self._gone is not None:
             return
         self._tunnel.send(self._stream, data)
@@ -131,15 +153,15 @@ class TunnelEnd(End):
             else:
                 self.answer.set_exception(TunnelRefused(status))
 
-    def arrived(self, data: bytes) -> None:
-        """Bytes from the peer; their credit is returned when the other side takes them."""
+    def arrived(self, data: Buffer) -> None:
+        """Bytes from the peer, which may be overwritten when this returns; their credit is returned when the other side takes them."""
         self._uncredited += len(data)
         if self._started and self.relay is not None:
             self.relay.arrived(self, data)
             if not self._held:
                 self._credit()
         else:
-            self._waiting.append(data)
+            self._waiting.append(bytes(data))
 
     def finished(self) -> None:
         """The peer half-closed."""
@@ -186,7 +208,7 @@ class TunnelEnd(End):
             self._tunnel.consumed(self._stream, amount)
 
 
-class Tunnel(asyncio.Protocol):
+class Tunnel(asyncio.BufferedProtocol):
     """One HBONE connection. ``closed`` is called once, when it is over."""
 
     def __init__(self, role: hbone.Role, closed: Callable[[Tunnel], None]) -> None:
@@ -233,10 +255,14 @@ class Tunnel(asyncio.Protocol):
 
     # What its ends ask for:
 
-    def send(self, stream: int, data: bytes) -> None:
-        """Queue bytes of a stream."""
-        self._machine.send(stream, data)
-        self._flush_soon()
+    def send(self, stream: int, data: Buffer) -> None:
+        """Send or queue bytes of a stream, which may be overwritten when this returns."""
+        if len(data) >= _AT_ONCE and self._writable:
+            self._machine.send(stream, data)
+            self._flush()
+        else:
+            self._machine.send(stream, bytes(data))
+            self._flush_soon()
 
     def queued(self, stream: int) -> int:
         """How many bytes of a stream wait to leave."""
@@ -280,10 +306,13 @@ class Tunnel(asyncio.Protocol):
         self._pulse = self._loop.call_later(PING_SECONDS, self._beat)
         self._flush_soon()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  # asyncio's name for it.
+        return _read
+
+    def buffer_updated(self, nbytes: int) -> None:
         self._unanswered = 0
         try:
-            for event in self._machine.receive(data):
+            for event in self._machine.receive(memoryview(_read)[:nbytes]):
                 self._happened(event)
         except PeerError as error:
             # What the machine still has to say names the fault to the peer.
@@ -363,8 +392,11 @@ class Tunnel(asyncio.Protocol):
         self._flush_due = False
         if self._transport is None:
             return
-        while self._writable and (data := self._machine.take()):
-            self._transport.write(data)
+        while self._writable and (due := self._machine.gather()):
+            if len(due) > 1 and sum(map(len, due)) < _SMALL * len(due):
+                self._transport.write(b"".join(due))
+            else:
+                self._transport.writelines(due)
         for event in self._machine.settled():
             self._happened(event)
         for end in tuple(self._congested):

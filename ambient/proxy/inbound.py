@@ -14,7 +14,8 @@ from ambient.core.model.address import SocketAddress
 from ambient.core.observation import NOBODY, Observation, Party, Reporter, ResponseFlag, Security
 from ambient.core.pki.revocation import Revoked
 from ambient.net import sockets
-from ambient.net.relay import Relay, SocketEnd
+from ambient.net.relay import Relay
+from ambient.net.tcp import SocketEnd
 from ambient.net.tunnel import ServerTunnel, Tunnel
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Inbound:
                 sockets.reset(sock)
             case inbound.Admit(target, policy):
                 try:
-                    far = await SocketEnd.of(await self.dialer.application(pod, target, client))
+                    far = SocketEnd(await self.dialer.application(pod, target, client))
                 except Unavailable as error:
                     self.live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))
                     sockets.reset(sock)
@@ -106,7 +107,7 @@ class Inbound:
                     self.live.failed(seen, ResponseFlag.CONNECT, "cut", why)
                     sockets.reset(sock)
                     raise
-                near = await SocketEnd.of(sock)
+                near = SocketEnd(sock)
                 uid = pod.uid
                 relay = Relay(near, far, lambda relay: self.live.ended(uid, relay))
                 self.live.opened(pod.uid, seen, relay, Connection(None, client, target), policy)
@@ -195,7 +196,7 @@ class _Session:
             case inbound.Admit(target, policy, service):
                 seen = _observation(workload, client, target, self._identity, caller, service, self._local)
                 try:
-                    far = await SocketEnd.of(await self._owner.dialer.application(pod, target, client))
+                    far = SocketEnd(await self._owner.dialer.application(pod, target, client))
                 except Unavailable as error:
                     tunnel.refuse(event.stream, 503)
                     live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))

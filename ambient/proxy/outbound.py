@@ -13,7 +13,8 @@ from ambient.core.observation import Observation, Party, Reporter, ResponseFlag,
 from ambient.core.pki.revocation import Revoked
 from ambient.net import sockets
 from ambient.net.pool import PoolKey
-from ambient.net.relay import End, Relay, SocketEnd
+from ambient.net.relay import End, Relay
+from ambient.net.tcp import SocketEnd
 from ambient.net.tunnel import TunnelRefused
 from ambient.telemetry import log
 
@@ -116,7 +117,7 @@ class Outbound:
 
     async def _direct(self, pod: LocalPod, sock: socket.socket, to: SocketAddress, seen: Observation) -> None:
         try:
-            far = await SocketEnd.of(await self._dialer.outside(pod, to))
+            far = SocketEnd(await self._dialer.outside(pod, to))
         except Unavailable as error:
             self._live.failed(seen, ResponseFlag.CONNECT, error.reason, str(error))
             sockets.reset(sock)
@@ -129,7 +130,7 @@ class Outbound:
 
     async def _join(self, pod: LocalPod, sock: socket.socket, far: End, seen: Observation) -> None:
         try:
-            near = await SocketEnd.of(sock)
+            near = SocketEnd(sock)
         except BaseException:
             self._live.failed(seen, ResponseFlag.CONNECT, "cut", LEFT)
             sockets.reset_on_close(sock)

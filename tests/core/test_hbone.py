@@ -205,7 +205,7 @@ def _merged(events: list[HboneEvent]) -> list[HboneEvent]:
     for event in events:
         match merged[-1:], event:
             case [hbone.TunnelData(stream, before)], hbone.TunnelData(other, data) if stream == other:
-                merged[-1] = hbone.TunnelData(stream, before + data)
+                merged[-1] = hbone.TunnelData(stream, bytes(before) + bytes(data))
             case _:
                 merged.append(event)
     return merged

@@ -16,7 +16,8 @@ from ambient.core.pki import csr, issue
 from ambient.core.pki.bundle import Credentials
 from ambient.net import sockets
 from ambient.net.pool import Pool, PoolKey
-from ambient.net.relay import Relay, SocketEnd
+from ambient.net.relay import Relay
+from ambient.net.tcp import SocketEnd
 from ambient.net.tls import Contexts
 from ambient.net.tunnel import ClientTunnel, ServerTunnel, Tunnel
 
@@ -83,7 +84,7 @@ class Fabric:
         """A TCP connection that is relayed through the tunnel, as an application would hold it."""
         far = await self.pool.open(self.key(), authority, [])
         ours, theirs = _tcp_pair()
-        relay = Relay(await SocketEnd.of(ours), far, lambda _: None)
+        relay = Relay(SocketEnd(ours), far, lambda _: None)
         self.relays.append(relay)
         relay.start()
         reader, writer = await asyncio.open_connection(sock=theirs)
@@ -113,7 +114,7 @@ class Fabric:
         sock = socket.socket()
         sock.setblocking(False)
         await sockets.connect(sock, self.application)
-        far = await SocketEnd.of(sock)
+        far = SocketEnd(sock)
         near = tunnel.end_of(stream)
         if near is None:
             far.reset()

@@ -15,8 +15,9 @@ from net.harness import CLIENT, Fabric, credentials_of, fabric
 
 from ambient.core.errors import Unavailable
 from ambient.core.hbone import Hbone, Role
-from ambient.net import pool, relay, tls, tunnel
-from ambient.net.relay import Relay, SocketEnd
+from ambient.net import pool, tcp, tls, tunnel
+from ambient.net.relay import Relay
+from ambient.net.tcp import SocketEnd
 from ambient.net.tls import Contexts
 from ambient.net.tunnel import ServerTunnel, TunnelLost, TunnelRefused
 
@@ -265,7 +266,7 @@ def test_a_silent_peer_is_given_up_but_a_pause_of_our_own_is_not_its_fault(
             stand_still(1.5)
             await asyncio.sleep(0.5)
             assert not ours.over
-            mesh.tunnels[0].data_received = lambda _: None
+            mesh.tunnels[0].buffer_updated = lambda _: None
             mesh.tunnels[0]._transport.pause_reading()
             await until(lambda: ours.over)
             writer.close()
@@ -286,7 +287,7 @@ def test_what_only_flushes_to_a_peer_that_does_not_read_can_still_be_cut() -> No
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             ours.append(near)
             theirs.append(far)
-        joined = Relay(await SocketEnd.of(ours[0]), await SocketEnd.of(ours[1]), ended.append)
+        joined = Relay(SocketEnd(ours[0]), SocketEnd(ours[1]), ended.append)
         joined.start()
         theirs[0].shutdown(socket.SHUT_WR)
         theirs[1].setblocking(False)
@@ -350,7 +351,7 @@ async def paired(rude: bool, *, open_ended: bool = False) -> tuple[socket.socket
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
-    end = await SocketEnd.of(ours)
+    end = SocketEnd(ours)
     theirs.sendall(b"early")
     if rude:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -376,7 +377,7 @@ def test_a_client_that_is_gone_before_its_relay_starts_ends_it() -> None:
 
 
 def test_a_reset_is_noticed_though_its_end_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(tcp, "LOOK_SECONDS", 0.2)
 
     async def scenario() -> None:
         ended: list[Relay] = []
@@ -403,7 +404,7 @@ def test_a_reset_is_noticed_though_its_end_is_held(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_reset_behind_more_bytes_than_are_read_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(tcp, "LOOK_SECONDS", 0.2)
 
     async def scenario() -> None:
         ended: list[Relay] = []
@@ -464,9 +465,8 @@ def test_bytes_that_wait_are_passed_on_to_an_end_that_has_finished_already() -> 
             other = socket.create_connection(listener.getsockname())
             ours, _ = listener.accept()
         other.shutdown(socket.SHUT_WR)
-        far = await SocketEnd.of(ours)
+        far = SocketEnd(ours)
         await asyncio.sleep(0.02)
-        near.eof_received()
         Relay(near, far, ended.append).start()
         other.settimeout(5)
         assert await asyncio.to_thread(other.recv, 100) == b"early"

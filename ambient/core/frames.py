@@ -1,0 +1,94 @@
+"""HTTP/2 frames told apart in a stream of bytes that may be cut anywhere (RFC 9113, section 4.1)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+Buffer: TypeAlias = bytes | memoryview
+
+DATA: Final = 0x0
+WINDOW_UPDATE: Final = 0x8
+END_STREAM: Final = 0x1
+PADDED: Final = 0x8
+HEADER: Final = 9
+"""Bytes before the payload of each frame."""
+PREFACE: Final = 24
+"""Bytes that a client says before its first frame."""
+_LAYOUT: Final = struct.Struct(">IBI")
+"""24 bits of length and the type in one word, flags, stream."""
+_UPDATE: Final = struct.Struct(">IBII")
+
+
+class Frame(NamedTuple):
+    """The header of one frame. ``length`` counts the bytes of its payload."""
+
+    length: int
+    kind: int
+    flags: int
+    stream: int
+
+
+class Piece(NamedTuple):
+    """Some of a frame's payload, in order. ``first`` and ``last`` may both be true, and the payload empty."""
+
+    frame: Frame
+    payload: memoryview
+    first: bool
+    last: bool
+
+
+class Frames:
+    """Cuts one direction of a connection into pieces of frames, none of which is copied or waited for."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._frame = Frame(0, 0, 0, 0)
+        self._left = 0
+
+    def feed(self, view: memoryview) -> Iterator[Piece]:
+        """The pieces in ``view``, which they are slices of. All must be taken before the next call."""
+        at, end = 0, len(view)
+        while at < end:
+            first = not self._left
+            if first:
+                if self._header or end - at < HEADER:
+                    missing = HEADER - len(self._header)
+                    self._header += view[at : at + missing]
+                    at += missing
+                    if len(self._header) < HEADER:
+                        return
+                    self._frame = _frame(self._header, 0)
+                    self._header = b""
+                else:
+                    self._frame = _frame(view, at)
+                    at += HEADER
+                self._left = self._frame.length
+                if at >= end and self._left:
+                    yield Piece(self._frame, view[:0], first=True, last=False)
+                    return
+            payload = view[at : at + self._left]
+            at += len(payload)
+            self._left -= len(payload)
+            yield Piece(self._frame, payload, first, not self._left)
+
+
+def _frame(view: Buffer, at: int) -> Frame:
+    word, flags, stream = _LAYOUT.unpack_from(view, at)
+    return Frame(word >> 8, word & 0xFF, flags, stream & 0x7FFF_FFFF)
+
+
+def header(frame: Frame) -> bytes:
+    """A frame's first nine bytes."""
+    return _LAYOUT.pack(frame.length << 8 | frame.kind, frame.flags, frame.stream)
+
+
+def data_header(length: int, stream: int) -> bytes:
+    """What stands before ``length`` bytes of DATA."""
+    return _LAYOUT.pack(length << 8, 0, stream)
+
+
+def window_update(stream: int, increment: int) -> bytes:
+    """A WINDOW_UPDATE frame."""
+    return _UPDATE.pack(4 << 8 | WINDOW_UPDATE, 0, stream, increment)
