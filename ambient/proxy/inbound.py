@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ambient.core.model.identity import SpiffeId
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
+    from ambient.core.snapshot import Snapshot
     from ambient.proxy.dial import Dialer
     from ambient.proxy.live import Live
     from ambient.proxy.world import LocalPod, World
@@ -108,10 +109,25 @@ class Inbound:
                     sockets.reset(sock)
                     raise
                 near = SocketEnd(sock)
+                connection = Connection(None, client, target)
+                if (rejection := self.overtaken(snapshot, pod, connection)) is not None:
+                    self.live.failed(
+                        seen, rejection.flag, rejection.why.value, rejection.detail, rejection.policy
+                    )
+                    near.reset()
+                    far.reset()
+                    return
                 uid = pod.uid
                 relay = Relay(near, far, lambda relay: self.live.ended(uid, relay))
-                self.live.opened(pod.uid, seen, relay, Connection(None, client, target), policy)
+                self.live.opened(pod.uid, seen, relay, connection, policy)
                 relay.start()
+
+    def overtaken(self, snapshot: Snapshot, pod: LocalPod, connection: Connection) -> inbound.Reject | None:
+        """Why what ``snapshot`` let in must not be carried under the one that came while it was dialled."""
+        workload = self.world.workload(pod)
+        if self.world.snapshot is snapshot or workload is None:
+            return None
+        return inbound.recheck(self.world.snapshot, workload, connection)
 
     @property
     def tunnels(self) -> int:
@@ -184,10 +200,10 @@ class _Session:
             self._local,
             headers.get("forwarded", ""),
         )
-        workload = world.workload(pod)
+        snapshot, workload = world.snapshot, world.workload(pod)
         client = _true_client(request)
         caller = self._caller(headers.get("baggage", ""))
-        decision = inbound.admit_tunnel(world.snapshot, workload, request)
+        decision = inbound.admit_tunnel(snapshot, workload, request)
         match decision:
             case inbound.Reject():
                 seen = _observation(workload, client, self._local, self._identity, caller)
@@ -205,10 +221,16 @@ class _Session:
                 if near is None:
                     far.reset()
                     return
+                connection = Connection(self._identity, self._peer, target)
+                if (rejection := self._owner.overtaken(snapshot, pod, connection)) is not None:
+                    tunnel.refuse(event.stream, rejection.status)
+                    live.failed(seen, rejection.flag, rejection.why.value, rejection.detail, rejection.policy)
+                    far.reset()
+                    return
                 tunnel.accept(event.stream)
                 uid = pod.uid
                 relay = Relay(near, far, lambda relay: live.ended(uid, relay))
-                live.opened(pod.uid, seen, relay, Connection(self._identity, self._peer, target), policy)
+                live.opened(pod.uid, seen, relay, connection, policy)
                 relay.start()
 
     def _caller(self, claims: str) -> Party:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from ambient.core import inbound
 from ambient.core.observation import ResponseFlag
@@ -12,27 +15,56 @@ if TYPE_CHECKING:
     from ambient.core.pki.revocation import Revocations
     from ambient.core.snapshot import Snapshot
     from ambient.net.tls import Peers
-    from ambient.proxy.live import Live
+    from ambient.proxy.live import Carried, Live
+
+SLICE_SECONDS: Final = 0.002
+"""How long connections are asked at a stretch, while others wait for their bytes."""
 
 
-def cut_forbidden(before: Snapshot, after: Snapshot, live: Live) -> int:
-    """Ask for each inbound connection whether ``after`` still admits it; how many were cut.
+class Recheck:
+    """Asks live inbound connections again whether they may stay: some at once, the rest a slice in each turn of the
+    loop, so that bytes flow meanwhile. Each is asked under the newest snapshot there is when its turn comes.
 
-    A pod is only asked about if its workload or any policy changed.
+    ``done`` hears how many were cut, if any, when none is left to be asked.
     """
-    policies_changed = before.authorizations is not after.authorizations
-    cut = 0
-    for carried in live.inbound():
-        workload = after.workloads.get(carried.uid)
-        if workload is None or carried.inbound is None:
-            continue
-        if not policies_changed and before.workloads.get(carried.uid) is workload:
-            continue
-        rejection = inbound.recheck(after, workload, carried.inbound)
+
+    def __init__(self, snapshot: Callable[[], Snapshot], live: Live, done: Callable[[int], None]) -> None:
+        self._snapshot, self._live, self._done = snapshot, live, done
+        self._due: dict[Carried, None] = {}
+        self._goes_on = False
+        self._cut = 0
+
+    def changed(self, before: Snapshot, after: Snapshot) -> None:
+        """A new snapshot is in force: ask those of pods whose workload changed, or all if a policy did."""
+        policies_changed = before.authorizations is not after.authorizations
+        for uid in self._live.counts():
+            if policies_changed or before.workloads.get(uid) is not after.workloads.get(uid):
+                self._due.update((one, None) for one in self._live.of(uid) if one.inbound is not None)
+        if not self._goes_on:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        until = time.monotonic() + SLICE_SECONDS
+        while self._due:
+            self._ask(self._due.popitem()[0])
+            if time.monotonic() >= until:
+                break
+        self._goes_on = bool(self._due)
+        if self._goes_on:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        elif self._cut:
+            cut, self._cut = self._cut, 0
+            self._done(cut)
+
+    def _ask(self, carried: Carried) -> None:
+        snapshot = self._snapshot()
+        workload = snapshot.workloads.get(carried.uid)
+        if workload is None or carried.inbound is None or carried not in self._live:
+            return
+        rejection = inbound.recheck(snapshot, workload, carried.inbound)
         if rejection is not None:
-            live.cut(carried, rejection.flag, f"{POLICY_CHANGE}: {rejection.detail}")
-            cut += 1
-    return cut
+            self._live.cut(carried, rejection.flag, f"{POLICY_CHANGE}: {rejection.detail}")
+            self._cut += 1
 
 
 def cut_revoked(revocations: Revocations, peers: Peers, live: Live) -> int:

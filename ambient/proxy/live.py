@@ -62,6 +62,9 @@ class Live:
     def __len__(self) -> int:
         return sum(len(carried) for carried in self._of.values())
 
+    def __contains__(self, carried: Carried) -> bool:
+        return self._of.get(carried.uid, {}).get(carried.relay) is carried
+
     def counts(self) -> dict[str, int]:
         """Live connections by pod."""
         return {uid: len(carried) for uid, carried in self._of.items()}
@@ -81,11 +84,6 @@ class Live:
                 for end in (one.relay.near, one.relay.far):
                     if isinstance(end, TunnelEnd):
                         yield one, end.tunnel
-
-    def inbound(self) -> Iterator[Carried]:
-        """Those that a policy of this node let in."""
-        for carried in list(self._of.values()):
-            yield from (one for one in list(carried.values()) if one.inbound is not None)
 
     def failed(
         self, observation: Observation, flag: ResponseFlag, reason: str, error: str, policy: str | None = None

@@ -18,8 +18,8 @@ from ambient.telemetry import log
 DEPOSIT: Final = "snapshot"
 _SAVE_SECONDS: Final = 0.5
 """Changes that come in quick succession are kept together."""
-_CHUNK: Final = 64 * 1024
-"""Bytes of resources in one packet to a worker."""
+_CHUNK: Final = 16 * 1024
+"""Bytes of resources in one packet to a worker: it reads them at a stretch, in some milliseconds."""
 
 
 class Mesh:

@@ -23,6 +23,7 @@ from ambient.core import delta
 from ambient.core.pki.bundle import Credentials
 from ambient.core.pki.revocation import Revocations
 from ambient.core.redirection import Role
+from ambient.core.snapshot import Snapshot
 from ambient.kernel import process
 from ambient.kernel.handover import Clients, OriginalDestinations
 from ambient.net.pool import Pool
@@ -62,12 +63,14 @@ class Worker:
         self._world = World()
         self._traffic = Traffic()
         self._live = Live(self._traffic, access, self._count_changed)
+        self._recheck = late.Recheck(lambda: self._world.snapshot, self._live, self._rechecked)
         self._listeners: dict[str, list[socket.socket]] = {}
         self._born_of = os.getppid()
         self._retired = False
         self._complained = -_COMPLAIN_SECONDS
         self._crash: BaseException | None = None
-        self._update: list[bytes] = []
+        self._ahead: Snapshot | None = None
+        """The mesh with what has come of an update that is not whole yet."""
         self._outbox: _Outbox | None = None
         """What the parent is to hear; None: there is no parent."""
         self._counts_due: set[str] = set()
@@ -113,7 +116,7 @@ class Worker:
             self._outbox = outbox
             self._counts_due.clear()
             self._traffic.tell_all()
-            self._update = []
+            self._ahead = None
             assembly = messages.Assembly()
             sender: asyncio.Task[None] | None = None
             try:
@@ -123,6 +126,8 @@ class Worker:
                     whole = assembly.take(packet[0])
                     if whole is not None:
                         self._heard(*whole, packet[1])
+                        # A whole mesh comes in many packets, and connections wait for their bytes meanwhile.
+                        await asyncio.sleep(0)
             except OSError as error:
                 log.warning("worker lost its parent", worker=self._index, why=str(error))
             finally:
@@ -180,9 +185,10 @@ class Worker:
             case messages.RevocationsChanged():
                 self._revocations_changed(payload)
             case messages.MeshChanged(more):
-                self._update.append(payload)
+                change, _ = wire.decode(wire.parse(payload))
+                self._ahead = delta.apply(self._ahead or self._world.snapshot, change)
                 if not more:
-                    self._mesh_changed()
+                    self._mesh_changed(self._ahead)
             case messages.Cut(uid, why):
                 self._cut(uid, why)
             case messages.Scrape(number):
@@ -240,17 +246,12 @@ class Worker:
         if cut:
             log.info("connections cut by a revoked certificate", worker=self._index, connections=cut)
 
-    def _mesh_changed(self) -> None:
-        before = self._world.snapshot
-        after = before
-        for encoded in self._update:
-            change, _ = wire.decode(wire.parse(encoded))
-            after = delta.apply(after, change)
-        self._update = []
-        self._world.snapshot = after
-        cut = late.cut_forbidden(before, after, self._live)
-        if cut:
-            log.info("connections cut by a change of policy", worker=self._index, connections=cut)
+    def _mesh_changed(self, after: Snapshot) -> None:
+        before, self._world.snapshot, self._ahead = self._world.snapshot, after, None
+        self._recheck.changed(before, after)
+
+    def _rechecked(self, cut: int) -> None:
+        log.info("connections cut by a change of policy", worker=self._index, connections=cut)
 
     def _count_changed(self, uid: str, count: int) -> None:
         # A parent that is slow to read must not make a queue of every connection that came and went.

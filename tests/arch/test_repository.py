@@ -29,7 +29,18 @@ NEVER = {
     "a path of somebody's machine": re.compile(r"(?<![\w.])/(work|home)/[a-z]"),
 }
 
-WITHOUT_MIRROR = {"arch", "bench", "demo", "fuzz", "golden", "hostile", "interop", "netns", "scale", "topology"}
+WITHOUT_MIRROR = {
+    "arch",
+    "bench",
+    "demo",
+    "fuzz",
+    "golden",
+    "hostile",
+    "interop",
+    "netns",
+    "scale",
+    "topology",
+}
 """Folders of tests/ that follow no room."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+import pytest
 from net.harness import CLIENT, SERVER, credentials_of
 
 from ambient.aio.tasks import Tasks
@@ -18,6 +19,7 @@ from ambient.core import delta
 from ambient.core.errors import Unavailable
 from ambient.core.hbone import Hbone, Role
 from ambient.core.model.address import SocketAddress
+from ambient.core.model.authorization import Action, Authorization, Scope
 from ambient.core.model.workload import Workload
 from ambient.core.snapshot import EMPTY
 from ambient.net import tls
@@ -174,6 +176,55 @@ def test_what_a_peer_says_of_itself_cannot_break_out_of_its_line(tmp_path: Path)
         assert {line["message"] for line in scene.lines()} == {"connection failed"}
         assert {line["level"] for line in scene.lines()} == {"warning"}
         caller.close()
+        await until(lambda: scene.inbound.tunnels == 0)
+        assert scene.crashes == []
+
+    asyncio.run(scenario())
+
+
+class SlowDialer:
+    """Its connections are made when they are let."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+        self.dialling = 0
+        self.applications: list[socket.socket] = []
+
+    async def application(self, pod: LocalPod, to: SocketAddress, client: SocketAddress) -> socket.socket:
+        self.dialling += 1
+        await self.may.wait()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            self.applications.append(listener.accept()[0])
+        return ours
+
+
+@pytest.mark.parametrize("over", ["a-tunnel", "plaintext"])
+def test_a_policy_that_comes_while_the_application_is_dialled_is_heard(tmp_path: Path, over: str) -> None:
+    async def scenario() -> None:
+        scene = Scene(tmp_path)
+        dialer = scene.inbound.dialer = SlowDialer()  # type: ignore[assignment]
+        if over == "plaintext":
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                caller = socket.create_connection(listener.getsockname(), timeout=10)
+                accepted, _ = listener.accept()
+            scene.tasks.start(scene.inbound.plaintext(scene.pod, accepted), "plaintext")
+        else:
+            caller, machine = await scene.caller(), Hbone(Role.CLIENT)
+            machine.open("127.0.0.1:80", [])
+            await asyncio.to_thread(caller.sendall, machine.take())
+        await until(lambda: dialer.dialling == 1)
+        everybody = Authorization("none", "shop", Scope.NAMESPACE, Action.DENY, ((),))
+        scene.world.snapshot = delta.apply(scene.world.snapshot, delta.Delta((everybody,)))
+        dialer.may.set()
+        await until(lambda: len(scene.lines()) == 1)
+        assert scene.lines()[0]["policy"] == "shop/none"
+        assert len(scene.live) == 0
+        (application,) = dialer.applications
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(application.recv, 1)
+        caller.close()
+        application.close()
         await until(lambda: scene.inbound.tunnels == 0)
         assert scene.crashes == []
 
