@@ -166,10 +166,12 @@ class SocketEnd(End):
             self.relay.drained(self)
 
     def _half_close(self) -> None:
+        if self._gone:
+            return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._leave_soon(error)
+            self._leave_soon(sockets.fault_of(self._sock) or error)
 
     # The end:
 

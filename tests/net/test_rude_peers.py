@@ -425,6 +425,52 @@ def test_a_reset_behind_more_bytes_than_are_read_at_once_is_noticed(monkeypatch:
     run(scenario())
 
 
+def test_a_half_close_for_a_client_that_is_gone_is_its_own_end_and_nobody_elses() -> None:
+    async def scenario() -> None:
+        ended: list[Relay] = []
+        one, near = await paired(rude=False, open_ended=True)
+        other, far = await paired(rude=False, open_ended=True)
+        Relay(near, far, ended.append).start()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+        near.finish()  # The event loop has not told of the reset yet.
+        await until(lambda: len(ended) == 1)
+        assert ended[0].error == "connection reset by peer"
+        other.close()
+
+    run(scenario())
+
+
+def test_clients_that_hang_up_before_the_answer_cost_their_siblings_nothing() -> None:
+    """The answer is met by a reset, and the half-close behind it finds no connection any more."""
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(1) == b"s":
+            await echo(reader, writer)
+            return
+        # uvloop's word for a transport that its peer has ended is RuntimeError.
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await reader.read()
+            writer.write(b"x" * 1000)
+            writer.close()
+
+    async def scenario() -> None:
+        async with fabric(late) as mesh:
+            reader, writer = await mesh.connect()
+            writer.write(b"s")
+            for _ in range(10):
+                for _ in range(5):
+                    _, hasty = await mesh.connect()
+                    hasty.write(b"q")
+                    hasty.close()
+                writer.write(b"still here")
+                assert await reader.readexactly(10) == b"still here"
+            await until(lambda: mesh.live() == 2)
+            assert mesh.dials == 1
+
+    run(scenario())
+
+
 def test_what_comes_before_a_relay_starts_is_not_lost() -> None:
     async def scenario() -> None:
         ended: list[Relay] = []
