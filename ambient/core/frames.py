@@ -46,9 +46,11 @@ class Frames:
         self._header = b""
         self._frame = Frame(0, 0, 0, 0)
         self._left = 0
+        self.at = 0
+        """How far into the view the last piece reached: the rest may be fed later, if no more pieces are taken."""
 
     def feed(self, view: memoryview) -> Iterator[Piece]:
-        """The pieces in ``view``, which they are slices of. All must be taken before the next call."""
+        """The pieces in ``view``, which they are slices of. All that is not fed again must be taken before the next call."""
         at, end = 0, len(view)
         while at < end:
             first = not self._left
@@ -58,6 +60,7 @@ class Frames:
                     self._header += view[at : at + missing]
                     at += missing
                     if len(self._header) < HEADER:
+                        self.at = end
                         return
                     self._frame = _frame(self._header, 0)
                     self._header = b""
@@ -65,12 +68,14 @@ class Frames:
                     self._frame = _frame(view, at)
                     at += HEADER
                 self._left = self._frame.length
+                self.at = at
                 if at >= end and self._left:
                     yield Piece(self._frame, view[:0], first=True, last=False)
                     return
             payload = view[at : at + self._left]
             at += len(payload)
             self._left -= len(payload)
+            self.at = at
             yield Piece(self._frame, payload, first, not self._left)
 
 

@@ -14,6 +14,9 @@ connection is at most ``GROWTH``. A stalled stream thus holds at most its own wi
 
 Resets. A reset stream is normal life for tunnelled TCP, so the library's limiter is set out of the way; the work in
 flight for a peer is bounded by whoever carries out ``TunnelRequested``.
+
+Turns. A request is a dozen bytes to send and much to carry out, so what one read of a socket can hold must not be
+carried out in one go. After a crowd of requests, or of frames, ``receive`` stops and keeps what it has not heard yet.
 """
 
 from __future__ import annotations
@@ -44,6 +47,12 @@ _TURN: Final = 64 * 1024
 _MOST_CREDIT: Final = 2**31 - 1
 _CONNECTION_WINDOW = _MOST_CREDIT
 _NEVER = (2**62, 2**62)
+_CROWD: Final = 64
+"""Requests and answers of one turn: some milliseconds' work for who carries them out."""
+_MOST_FRAMES: Final = 2048
+"""Frames of one turn: some milliseconds for us."""
+_MOST_UNREAD: Final = 10_000
+"""Answers that a peer may leave unread while it asks on. Those of streams that live are far fewer."""
 
 Role = config.Role
 Headers: TypeAlias = Sequence[tuple[str, str]]
@@ -57,6 +66,13 @@ class TunnelRequested:
     method: str
     authority: str
     headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsWithdrawn:
+    """In a crowd of requests, so many were reset before they had their turn; nothing else is said of them."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ class Ponged:
 
 HboneEvent: TypeAlias = (
     TunnelRequested
+    | RequestsWithdrawn
     | TunnelAnswered
     | TunnelData
     | TunnelFinished
@@ -154,6 +171,9 @@ class Hbone:
         self._streams: dict[int, _Stream] = {}
         self._broken = False
         # What we receive:
+        self._unheard = b""
+        self._headers = 0
+        """How many requests and answers have come."""
         self._preface = frames.PREFACE if role is Role.SERVER else 0
         self._frames = Frames()
         self._reading: _Stream | None = None
@@ -163,6 +183,8 @@ class Hbone:
         self._uncredited = 0
         self._growth_left = GROWTH
         # What we send:
+        self._unread = 0
+        """Answers since ``gather`` was last called."""
         self._updates: list[bytes] = []
         self._ready: dict[int, _Stream] = {}
         self._lent: list[_Stream] = []
@@ -171,14 +193,18 @@ class Hbone:
         self._first_room = 65_535
         self._most_frame = 16_384
 
-    def receive(self, data: Buffer) -> list[HboneEvent]:
-        """Advance by ``data``. Raises PeerError if the peer broke HTTP/2."""
-        view = memoryview(data)
+    def receive(self, data: Buffer = b"") -> list[HboneEvent]:
+        """Advance by ``data``, for one turn; if not ``heard_all`` then, call it again after others had theirs.
+
+        Raises PeerError if the peer broke HTTP/2, or asks and asks and does not read the answers.
+        """
+        view = memoryview(self._unheard + data if self._unheard else data)
         events: list[HboneEvent] = []
         if self._preface:
             self._feed(view[: self._preface], events)
             view, self._preface = view[self._preface :], max(0, self._preface - len(view))
-        for piece in self._frames.feed(view):
+        crowd, number = self._headers + _CROWD, 0
+        for number, piece in enumerate(self._frames.feed(view), start=1):
             match piece.frame.kind:
                 case frames.DATA:
                     self._data(piece, events)
@@ -186,7 +212,15 @@ class Hbone:
                     self._window_update(piece, events)
                 case _:
                     self._pass(piece, events)
-        return events
+            if self._headers >= crowd or number >= _MOST_FRAMES:
+                break
+        self._unheard = bytes(view[self._frames.at :]) if number else b""
+        return _without_withdrawn(events) if self._headers >= crowd else events
+
+    @property
+    def heard_all(self) -> bool:
+        """Whether nothing of what was received waits for its turn."""
+        return not self._unheard
 
     def open(self, authority: str, headers: Headers) -> int:
         """Ask for a tunnel to ``authority``; the stream that will carry it. Raises Unavailable when it cannot."""
@@ -207,12 +241,14 @@ class Hbone:
         fields = [(b":status", b"200"), *((name.encode(), value.encode()) for name, value in headers)]
         if stream in self._streams:
             self._streams[stream].speaks = True
+            self._unread += 1
             self._say(self._connection.send_response, stream, fields)
 
     def refuse(self, stream: int, status: int) -> None:
         """Say no with an HTTP status, and end the stream."""
         if stream in self._streams:
             fields = [(b":status", b"%d" % status)]
+            self._unread += 1
             self._say(self._connection.send_response, stream, fields, end_stream=True)
 
     def send(self, stream: int, data: Buffer) -> None:
@@ -255,6 +291,7 @@ class Hbone:
         cut = self._streams.get(stream)
         if cut is not None:
             self._drop(cut)
+            self._unread += 1
             code = ErrorCode.REFUSED_STREAM if untouched else ErrorCode.CONNECT_ERROR
             self._say(self._connection.reset_stream, stream, code)
 
@@ -299,8 +336,9 @@ class Hbone:
     def gather(self) -> list[Buffer]:
         """The next bytes that are due on the socket, about ``PORTION`` of them; none are due if it is empty.
 
-        They are to be written before anything else is asked of this object.
+        They are to be written before anything else is asked of this object: call it only when they can be.
         """
+        self._unread = 0
         due: list[Buffer] = [*self._updates]
         self._updates.clear()
         self._gather_control(due)
@@ -334,6 +372,10 @@ class Hbone:
     # What is received:
 
     def _feed(self, data: Buffer, events: list[HboneEvent]) -> None:
+        if self._unread > _MOST_UNREAD:
+            self._fail(
+                ErrorCode.ENHANCE_YOUR_CALM, f"{self._unread} answers were not read, and more was asked"
+            )
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
@@ -431,6 +473,7 @@ class Hbone:
         for event in happened:
             match event:
                 case ngh2.RequestReceived(stream_id=number, headers=headers, end_stream=ended):
+                    self._headers += 1
                     self._streams[number] = _Stream(number, self._first_room, hears=not ended)
                     fields = _text(headers)
                     named = dict(fields)
@@ -439,7 +482,10 @@ class Hbone:
                         number, named.get(":method", ""), named.get(":authority", ""), rest
                     )
                     events += [request, TunnelFinished(number)] if ended else [request]
+                case ngh2.InformationalResponseReceived():
+                    self._headers += 1
                 case ngh2.ResponseReceived(stream_id=number, headers=headers, end_stream=ended):
+                    self._headers += 1
                     if (stream := self._streams.get(number)) is not None:
                         stream.hears = not ended
                     status = dict(_text(headers)).get(":status", "")
@@ -585,6 +631,13 @@ class _Stream:
         """Bytes in ``queue``."""
         self.finishing = False
         """The half-close follows what is queued."""
+
+
+def _without_withdrawn(events: list[HboneEvent]) -> list[HboneEvent]:
+    ended = {event.stream for event in events if isinstance(event, TunnelReset)}
+    kept = [event for event in events if not (isinstance(event, TunnelRequested) and event.stream in ended)]
+    withdrawn = len(events) - len(kept)
+    return [*kept, RequestsWithdrawn(withdrawn)] if withdrawn else kept
 
 
 def _text(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

@@ -8,6 +8,8 @@ machine has to say, and hands each stream's bytes to its ``TunnelEnd``. ``Client
 from __future__ import annotations
 
 import asyncio
+import collections
+import weakref
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -219,6 +221,7 @@ class Tunnel(asyncio.BufferedProtocol):
         self._ends: dict[int, TunnelEnd] = {}
         self._congested: set[TunnelEnd] = set()
         self._flush_due = False
+        self._in_crowd = False
         self._writable = True
         self._pulse: asyncio.TimerHandle | None = None
         self._unanswered = 0
@@ -295,6 +298,9 @@ class Tunnel(asyncio.BufferedProtocol):
         """The peer asks for a stream; only servers are asked."""
         raise PeerError(f"a tunnel to {request.authority!r} was requested of a client")
 
+    def _withdrawn(self, count: int) -> None:
+        """Requests of the peer were taken back before they had their turn."""
+
     def _stream_ended(self) -> None:
         self._close_if_idle()
 
@@ -310,16 +316,40 @@ class Tunnel(asyncio.BufferedProtocol):
         return _read
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._hear(memoryview(_read)[:nbytes])
+
+    def _hear(self, data: Buffer) -> None:
         self._unanswered = 0
         try:
-            for event in self._machine.receive(memoryview(_read)[:nbytes]):
+            for event in self._machine.receive(data):
                 self._happened(event)
         except PeerError as error:
             # What the machine still has to say names the fault to the peer.
             self._flush()
             self.abort(str(error))
             return
+        if not (self._machine.heard_all or self._in_crowd):
+            self._join_crowd()
         self._flush_soon()
+
+    def have_turn(self) -> None:
+        """Hear what waits, if the tunnel still lives."""
+        self._in_crowd = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._hear(b"")
+        if self._machine.heard_all and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _join_crowd(self) -> None:
+        if self._transport is None:
+            return
+        self._in_crowd = True
+        self._transport.pause_reading()
+        crowd = _crowds.setdefault(self._loop, collections.deque())
+        crowd.append(self)
+        if len(crowd) == 1:
+            self._loop.call_soon(_next_turn, self._loop)
 
     def eof_received(self) -> bool:
         self._why = "the peer closed the tunnel"
@@ -368,6 +398,8 @@ class Tunnel(asyncio.BufferedProtocol):
                     end.answered(status)
             case hbone.TunnelRequested():
                 self._requested(event)
+            case hbone.RequestsWithdrawn(count):
+                self._withdrawn(count)
             case hbone.StreamLimitChanged(streams):
                 self.peer_stream_limit = streams
             case hbone.PeerLeaving():
@@ -422,6 +454,22 @@ class Tunnel(asyncio.BufferedProtocol):
             self._transport.close()
 
 
+_crowds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, collections.deque[Tunnel]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Tunnels that wait to be heard further. One of them has a turn in each round of the loop, however many they are."""
+
+
+def _next_turn(loop: asyncio.AbstractEventLoop) -> None:
+    crowd = _crowds[loop]
+    try:
+        crowd[0].have_turn()
+    finally:
+        crowd.popleft()
+        if crowd:
+            loop.call_soon(_next_turn, loop)
+
+
 class ClientTunnel(Tunnel):
     """The end that asks. ``idle`` is called when its last stream has ended."""
 
@@ -471,14 +519,20 @@ class ClientTunnel(Tunnel):
 
 
 Requested = Callable[["ServerTunnel", hbone.TunnelRequested], None]
+Withdrawn = Callable[[int], None]
 
 
 class ServerTunnel(Tunnel):
-    """The end that is asked. Each request must be answered by ``accept`` or ``refuse``."""
+    """The end that is asked. Each request must be answered by ``accept`` or ``refuse``.
 
-    def __init__(self, closed: Callable[[Tunnel], None], requested: Requested) -> None:
+    ``withdrawn`` hears how many were taken back, in a crowd, before anyone was asked.
+    """
+
+    def __init__(
+        self, closed: Callable[[Tunnel], None], requested: Requested, withdrawn: Withdrawn = lambda _: None
+    ) -> None:
         super().__init__(hbone.Role.SERVER, closed)
-        self._on_request = requested
+        self._on_request, self._on_withdrawal = requested, withdrawn
 
     def accept(self, stream: int, headers: Headers = ()) -> None:
         """Say yes; the bytes that follow go to the end from ``end_of``."""
@@ -505,3 +559,6 @@ class ServerTunnel(Tunnel):
             return
         self._ends[request.stream] = TunnelEnd(self, request.stream)
         self._on_request(self, request)
+
+    def _withdrawn(self, count: int) -> None:
+        self._on_withdrawal(count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from ambient.net.tunnel import ServerTunnel, Tunnel
 if TYPE_CHECKING:
     from ambient.aio.tasks import Tasks
     from ambient.core.hbone import TunnelRequested
+    from ambient.core.model.address import IpAddress
     from ambient.core.model.identity import SpiffeId
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 IN_FLIGHT: Final = 200
 """Requests of one tunnel that may be undecided or being dialled at once; what is beyond is refused."""
+IN_FLIGHT_OF_PEER: Final = 1000
+"""The same for all tunnels from one address to one pod."""
 
 
 class Inbound:
@@ -42,6 +46,8 @@ class Inbound:
         self.world, self.dialer, self.live, self.tasks = world, dialer, live, tasks
         self._emptied = emptied
         self._tunnels: dict[str, set[Tunnel]] = {}
+        self.in_flight: Counter[tuple[str, IpAddress]] = Counter()
+        """Requests that are undecided or being dialled, by pod and peer."""
         self._left = 0
         """How often ``leave`` was said."""
 
@@ -66,7 +72,9 @@ class Inbound:
 
         def tunnel_of(identity: SpiffeId) -> Tunnel:
             session = _Session(self, pod, identity, peer, local)
-            tunnel = ServerTunnel(lambda tunnel: self._forget(pod, tunnel), session.requested)
+            tunnel = ServerTunnel(
+                lambda tunnel: self._forget(pod, tunnel), session.requested, session.withdrawn
+            )
             self._tunnels.setdefault(pod.uid, set()).add(tunnel)
             if left != self._left:
                 # It may have been meant for this one too, which was shaking hands.
@@ -163,31 +171,46 @@ class _Session:
         self, owner: Inbound, pod: LocalPod, identity: SpiffeId, peer: SocketAddress, local: SocketAddress
     ) -> None:
         self._owner, self._pod, self._identity, self._peer, self._local = owner, pod, identity, peer, local
+        self._who = (pod.uid, peer.ip)
         self._answering: dict[int, asyncio.Task[None]] = {}
 
     def requested(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
         """The peer asks for a tunnelled connection."""
-        if len(self._answering) >= IN_FLIGHT:
+        in_flight = self._owner.in_flight
+        if len(self._answering) >= IN_FLIGHT or in_flight[self._who] >= IN_FLIGHT_OF_PEER:
             tunnel.refuse(event.stream, 503)
-            self._failed("in_flight", f"{IN_FLIGHT} requests of this tunnel are waiting already")
+            waiting = f"{len(self._answering)} requests of this tunnel, {in_flight[self._who]} of this peer"
+            self._failed("in_flight", f"{waiting} are waiting already")
             return
+        in_flight[self._who] += 1
         work = self._answer(tunnel, event)
         task = self._owner.tasks.start(work, f"inbound {self._pod.uid}")
         self._answering[event.stream] = task
-        task.add_done_callback(lambda _: self._answering.pop(event.stream, None))
+        task.add_done_callback(lambda _: self._answered(event.stream))
         near = tunnel.end_of(event.stream)
         if near is not None:
             near.given_up = lambda: self._given_up(event.stream)
+
+    def withdrawn(self, count: int) -> None:
+        """The peer asked and took it back before anything was done."""
+        why = f"the client gave up {count} times before it was heard"
+        self._failed("client_gone", why, times=count)
+
+    def _answered(self, stream: int) -> None:
+        self._answering.pop(stream, None)
+        self._owner.in_flight[self._who] -= 1
+        if not self._owner.in_flight[self._who]:
+            del self._owner.in_flight[self._who]
 
     def _given_up(self, stream: int) -> None:
         task = self._answering.pop(stream, None)
         if task is not None and task.cancel():
             self._failed("client_gone", "the client gave up before it was connected")
 
-    def _failed(self, reason: str, why: str) -> None:
+    def _failed(self, reason: str, why: str, *, times: int = 1) -> None:
         workload = self._owner.world.workload(self._pod)
         seen = _observation(workload, self._peer, self._local, self._identity, self._caller(""))
-        self._owner.live.failed(seen, ResponseFlag.CONNECT, reason, why)
+        self._owner.live.failed(seen, ResponseFlag.CONNECT, reason, why, times=times)
 
     async def _answer(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
         pod, world, live = self._pod, self._owner.world, self._owner.live

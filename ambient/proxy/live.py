@@ -86,11 +86,21 @@ class Live:
                         yield one, end.tunnel
 
     def failed(
-        self, observation: Observation, flag: ResponseFlag, reason: str, error: str, policy: str | None = None
+        self,
+        observation: Observation,
+        flag: ResponseFlag,
+        reason: str,
+        error: str,
+        policy: str | None = None,
+        *,
+        times: int = 1,
     ) -> None:
-        """A connection was not carried; ``reason`` is the label, ``error`` the sentence, ``policy`` denied it."""
-        self._traffic.counts(observation.labels(flag)).failed += 1
-        self._traffic.refused(observation.reporter.value, reason)
+        """A connection was not carried; ``reason`` is the label, ``error`` the sentence, ``policy`` denied it.
+
+        ``times``: so many alike, in one line of the log.
+        """
+        self._traffic.counts(observation.labels(flag)).failed += times
+        self._traffic.refused(observation.reporter.value, reason, times)
         self._access.failed(observation, 0.0, error, flag, policy)
 
     def opened(

@@ -71,9 +71,9 @@ class Traffic:
         counts = self._counts.get(labels)
         return counts if counts is not None else self._new(labels)
 
-    def refused(self, reporter: str, reason: str) -> None:
-        """Count a connection that a decision turned away."""
-        self._refused[reporter, reason] += 1
+    def refused(self, reporter: str, reason: str, times: int = 1) -> None:
+        """Count connections that a decision turned away."""
+        self._refused[reporter, reason] += times
 
     def report(self) -> bytes:
         """What changed since the last report, as absolute numbers, for ``Totals.update``."""

@@ -44,6 +44,8 @@ class Fabric:
         self.tunnels: list[ServerTunnel] = []
         self.relays: list[Relay] = []
         self.dials = 0
+        self.withdrawn = 0
+        """Requests that were taken back before they were heard."""
         self.errors: list[AmbientError] = []
         self.server_contexts = Contexts(credentials_of(SERVER))
         self.client_contexts = Contexts(credentials_of(CLIENT))
@@ -103,12 +105,15 @@ class Fabric:
             self.errors.append(error)
 
     def _tunnel(self, identity: SpiffeId) -> Tunnel:
-        tunnel = ServerTunnel(lambda _: None, self._requested)
+        tunnel = ServerTunnel(lambda _: None, self._requested, self._withdraw)
         self.tunnels.append(tunnel)
         return tunnel
 
     def _requested(self, tunnel: ServerTunnel, request) -> None:
         self._run(self.answer(tunnel, request.stream))
+
+    def _withdraw(self, count: int) -> None:
+        self.withdrawn += count
 
     async def _relay(self, tunnel: ServerTunnel, stream: int) -> None:
         sock = socket.socket()

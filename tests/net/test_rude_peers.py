@@ -144,7 +144,7 @@ def test_a_request_withdrawn_in_the_same_breath_harms_nobody() -> None:
                 asked = stranger.machine.take()
                 stranger.machine.reset(stream)
                 await asyncio.to_thread(stranger.tls.sendall, asked + stranger.machine.take())
-            await until(lambda: len(refused) == 300)
+            await until(lambda: len(refused) + mesh.withdrawn == 300)
             stranger.machine.ping()
             await stranger.say()
             await stranger.hear()
