@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,7 @@ class Mount:
 
 def mounts() -> tuple[Mount, ...]:
     """What this process sees mounted, later ones above earlier ones."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        left, _, right = line.partition(" - ")
-        kind, source, *_ = right.split(" ")
-        found.append(Mount(Path(_unescaped(left.split(" ")[4])), kind, _unescaped(source)))
-    return tuple(found)
+    return tuple(_read())
 
 
 def at(point: Path) -> Mount | None:
@@ -39,7 +35,7 @@ def at(point: Path) -> Mount | None:
 
 def first_of(kind: str) -> Path | None:
     """Where the first file system of this kind is mounted."""
-    return next((mount.point for mount in mounts() if mount.kind == kind), None)
+    return next((mount.point for mount in _read(kind)), None)
 
 
 def mount_bpffs(point: Path) -> None:
@@ -56,6 +52,16 @@ def unmount_if_ours(point: Path) -> None:
         return
     if all(entry.name.endswith(".debug") for entry in point.iterdir()):
         _checked(_libc.umount2(os.fsencode(point), 0), f"unmount {point}")
+
+
+def _read(wanted: str | None = None) -> Iterator[Mount]:
+    """Mounts of this kind, or all. Read no further than is asked: each namespace that has a name is a mount."""
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            left, _, right = line.rstrip("\n").partition(" - ")
+            kind, source, *_ = right.split(" ")
+            if wanted in {None, kind}:
+                yield Mount(Path(_unescaped(left.split(" ")[4])), kind, _unescaped(source))
 
 
 def _unescaped(text: str) -> str:

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ambient.core.errors import ConfigError
@@ -96,6 +97,8 @@ class Redirector:
         self.clients_fd = bpf.get(self._folder / "maps" / "clients")
         # Nobody else writes while the lock is held, so that these need no reading again.
         self._contents: Contents = {name: table.items() for name, table in self._maps.items()}
+        self._given: dict[bytes, bytes] = {}
+        """Cookies of the listeners that are known to be in their slots."""
         self._links = self._pinned_links()
         self._proxy_is_marked = False
 
@@ -153,8 +156,9 @@ class Redirector:
             writes += self._put(name, wish[name])
         for name, pod in by_pod.items():
             try:
-                cgroup = None if name in by_root else pod.cgroup
-                writes += self._attach_pod(name, pod.uid, cgroup, netns.get(pod.uid))
+                cgroup = str(root) if name in by_root else str(pod.cgroup)
+                sockets = ROOT if name in by_root else name
+                writes += self._attach_pod(name, pod.uid, sockets, cgroup, netns.get(pod.uid))
             except ConfigError as error:
                 failures[pod.uid] = error
         stale = {_index(value) for value in self._contents["pods"].values()} - set(indexes.values())
@@ -201,15 +205,18 @@ class Redirector:
         with _cgroup(cgroup, f"the {name}") as place:
             self._attach(name, hooks, place, f"the {name}")
 
-    def _attach_pod(self, name: str, uid: str, cgroup: str | None, netns: Netns | None) -> int:
+    def _attach_pod(self, name: str, uid: str, sockets: str, cgroup: str, netns: Netns | None) -> int:
+        """``sockets`` is the folder of the links on its cgroup: its own, or that of the root."""
         who = f'workload "{uid}"'
-        if cgroup is None and not self._proxy_is_marked:
+        if sockets == ROOT and not self._proxy_is_marked:
             raise ConfigError(
                 f"{who} has no cgroup v2 of its own, so that the proxy must have one: run the proxy in a cgroup and "
                 "name it to the node daemon"
             )
-        with _cgroup(cgroup or str(mounts.first_of("cgroup2")), who) as place:
-            writes = self._attach(ROOT if cgroup is None else name, SOCKET_HOOKS, place, who)
+        writes = 0
+        if not self._hangs(sockets, SOCKET_HOOKS, _id_of(cgroup, who)):
+            with _cgroup(cgroup, who) as place:
+                writes = self._attach(sockets, SOCKET_HOOKS, place, who)
         if netns is not None:
             return writes + self._attach(name, CAPTURE_HOOK, Place(netns.fd, netns.inode), who)
         if not self._links.get(name, {}).get("capture_inbound"):
@@ -217,6 +224,10 @@ class Redirector:
                 f"{who}: its network namespace was not given, and nothing is attached to it yet"
             )
         return writes
+
+    def _hangs(self, name: str, hooks: Mapping[str, Attach], identity: int) -> bool:
+        links = self._links.get(name, {})
+        return all(links.get(program) == identity for program in hooks if program in self._programs)
 
     def _attach(self, name: str, hooks: Mapping[str, Attach], place: Place, who: str) -> int:
         """Hang what does not hang there yet on ``place``."""
@@ -338,13 +349,20 @@ class Redirector:
         for pod in pods:
             for role, listener in listeners.get(pod.uid, {}).items():
                 slot = _slot(indexes[pod.netns_cookie], role)
-                if self._listeners.lookup(slot) != listener.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8):
+                cookie = listener.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+                if self._given.get(slot) == cookie:
+                    continue  # The kernel lets go of a listener only when it is closed, and this one is open.
+                if self._listeners.lookup(slot) != cookie:
                     self._listeners.update(slot, struct.pack("=Q", listener.fileno()))
                     writes += 1
+                self._given[slot] = cookie
         return writes
 
     def _drop_listeners(self, indexes: Iterable[int]) -> int:
-        return sum(self._listeners.delete(_slot(index, role)) for index in indexes for role in Role)
+        slots = [_slot(index, role) for index in indexes for role in Role]
+        for slot in slots:
+            self._given.pop(slot, None)
+        return sum(self._listeners.delete(slot) for slot in slots)
 
 
 def uninstall(node: str) -> None:
@@ -373,30 +391,39 @@ def _contents(pods: Iterable[Redirection], indexes: Mapping[int, int]) -> Conten
     """What the maps are to hold for these pods."""
     wish: Contents = {name: {} for name in LAYOUT_OF}
     for pod in pods:
-        index, flags = indexes[pod.netns_cookie], FLAGS[pod.capture]
-        own = {ip.version: abi.pack_ip(ip) for ip in reversed(pod.addresses)}
-        nobody = abi.Ip()
-        wish["pods"][struct.pack("=Q", pod.netns_cookie)] = abi.Pod(
-            index=index, flags=flags, own_v4=own.get(4, nobody), own_v6=own.get(6, nobody)
-        ).pack()
-        for ip in pod.addresses:
-            wish["addresses"][bytes(abi.pack_ip(ip))] = abi.Local(index=index, flags=flags).pack()
-        for direction, ports in (
-            (abi.DIRECTION_OUTBOUND, pod.exclusions.outbound_ports),
-            (abi.DIRECTION_INBOUND, pod.exclusions.inbound_ports),
-        ):
-            for port in ports:
-                key = abi.ExcludedPort(index=index, port_be=socket.htons(port), direction=direction)
-                wish["excluded_ports"][key.pack()] = b"\1"
-        for network in pod.exclusions.outbound_networks:
-            bits = network.prefixlen + (96 if network.version == 4 else 0)
-            trie_key = abi.ExcludedNetwork(
-                prefix_bits=32 + bits, index_be=socket.htonl(index), ip=abi.pack_ip(network.network_address)
-            )
-            wish["excluded_networks"][trie_key.pack()] = b"\1"
+        for name, content in _content_of(pod, indexes[pod.netns_cookie]).items():
+            wish[name].update(content)
     return wish
 
 
+@lru_cache(2 * abi.MAX_PODS)
+def _content_of(pod: Redirection, index: int) -> Mapping[str, Mapping[bytes, bytes]]:
+    wish: Contents = {name: {} for name in LAYOUT_OF}
+    flags = FLAGS[pod.capture]
+    own = {ip.version: abi.pack_ip(ip) for ip in reversed(pod.addresses)}
+    nobody = abi.Ip()
+    wish["pods"][struct.pack("=Q", pod.netns_cookie)] = abi.Pod(
+        index=index, flags=flags, own_v4=own.get(4, nobody), own_v6=own.get(6, nobody)
+    ).pack()
+    for ip in pod.addresses:
+        wish["addresses"][bytes(abi.pack_ip(ip))] = abi.Local(index=index, flags=flags).pack()
+    for direction, ports in (
+        (abi.DIRECTION_OUTBOUND, pod.exclusions.outbound_ports),
+        (abi.DIRECTION_INBOUND, pod.exclusions.inbound_ports),
+    ):
+        for port in ports:
+            key = abi.ExcludedPort(index=index, port_be=socket.htons(port), direction=direction)
+            wish["excluded_ports"][key.pack()] = b"\1"
+    for network in pod.exclusions.outbound_networks:
+        bits = network.prefixlen + (96 if network.version == 4 else 0)
+        trie_key = abi.ExcludedNetwork(
+            prefix_bits=32 + bits, index_be=socket.htonl(index), ip=abi.pack_ip(network.network_address)
+        )
+        wish["excluded_networks"][trie_key.pack()] = b"\1"
+    return wish
+
+
+@lru_cache(2 * abi.MAX_PODS)
 def _index(pod: bytes) -> int:
     return abi.Pod.unpack(pod).index
 
@@ -405,12 +432,23 @@ def _slot(index: int, role: Role) -> bytes:
     return struct.pack("=I", index * abi.SLOTS_PER_POD + SLOTS[role])
 
 
+def _id_of(path: str, who: str) -> int:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116  # For each pod, whatever changed.
+    except OSError as error:
+        raise _no_cgroup(path, who, error) from error
+
+
+def _no_cgroup(path: str, who: str, error: OSError) -> ConfigError:
+    return ConfigError(f"{who}: cgroup {path!r}: {error.strerror}; give a folder of cgroup v2")
+
+
 @contextmanager
 def _cgroup(path: str, who: str) -> Iterator[Place]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"{who}: cgroup {path!r}: {error.strerror}; give a folder of cgroup v2") from error
+        raise _no_cgroup(path, who, error) from error
     try:
         yield Place(fd, process.cgroup_id(path))
     finally:

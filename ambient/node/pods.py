@@ -59,6 +59,10 @@ class Pods:
         self._file = state_dir / FILE_NAME
         self._table: dict[str, Local] = {}
         self._unsaved: set[str] = set()
+        self._written: dict[str, tuple[Local, str]] = {}
+        """The record of each workload that is on disk, as it is written there."""
+        self._content: bytes | None = None
+        """What the file holds; None: not known."""
         self.proxy_cgroup: str | None = None
         """Where the sockets are made that the root programs pass, if there are such programs."""
 
@@ -262,12 +266,15 @@ class Pods:
 
     def _save(self) -> None:
         """Replace the file at once: a reader, or a crash, meets the old table or the new one."""
-        table = _Table(
-            boot=self._machine.boot(),
-            proxy_cgroup=self.proxy_cgroup,
-            workloads=[_Record.of(local) for uid, local in self._table.items() if uid not in self._unsaved],
-        )
-        content = json.dumps(table.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+        kept = {uid: local for uid, local in self._table.items() if uid not in self._unsaved}
+        # A record is written out once: hundreds of workloads join one after another.
+        self._written = {uid: self._record(uid, local) for uid, local in kept.items()}
+        head = json.dumps({"boot": self._machine.boot(), "proxy_cgroup": self.proxy_cgroup})[1:-1]
+        records = ",\n".join(text for _, text in self._written.values())
+        content = f'{{{head}, "workloads": [\n{records}\n]}}\n'.encode()
+        if content == self._content:
+            return
+        self._content = None
         temporary = self._file.with_suffix(".new")
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -280,6 +287,13 @@ class Pods:
             raise ConfigError(
                 f"{self._file}: {error.strerror}; make room, or let root write there"
             ) from error
+        self._content = content
+
+    def _record(self, uid: str, local: Local) -> tuple[Local, str]:
+        known = self._written.get(uid)
+        if known is not None and known[0] is local:
+            return known
+        return local, _Record.of(local).model_dump_json()
 
 
 def saved_proxy_cgroup(state_dir: Path) -> str | None:
