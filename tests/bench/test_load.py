@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ RATE = 500
 
 
 @pytest.fixture
-def site(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    yield Site(topology, Programs(tmp_path_factory.getbasetemp() / "bench-programs"))
+def site(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(topology, Programs(tmp_path_factory.getbasetemp() / "bench-programs"))
 
 
 @pytest.fixture
