@@ -36,9 +36,8 @@ def load(site: Site, client: Pod, program: str, *arguments: object) -> dict[str,
 
 
 def received(pod: Pod) -> int:
-    return json.loads(pod.run("ip", "-json", "-statistics", "link", "show", "eth0").stdout)[0]["stats64"][
-        "rx"
-    ]["bytes"]
+    (link,) = json.loads(pod.run("ip", "-json", "-statistics", "link", "show", "eth0").stdout)
+    return int(link["stats64"]["rx"]["bytes"])
 
 
 @pytest.mark.parametrize("connections", [1, 16])
