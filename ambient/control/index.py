@@ -7,6 +7,7 @@ differs from before is the delta.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -109,6 +110,11 @@ class Index:
         """As nodes reported them, by node and uid, in the order of their coming."""
         self._node_of: dict[str, str] = {}
         """Which node an accepted uid belongs to."""
+        self._waiting: set[tuple[str, str]] = set()
+        """Registered and not accepted, by node and uid."""
+        self._came: dict[tuple[str, str], int] = {}
+        """In which order workloads came, by node and uid."""
+        self._numbers = itertools.count()
         self._claims: dict[NetworkAddress, Key] = {}
         self._claimed: dict[Key, tuple[NetworkAddress, ...]] = {}
         self._refused: dict[Key, str] = {}
@@ -152,6 +158,8 @@ class Index:
             for key in changed | gone
         ):
             touched.namespaces |= self._rendered.keys()
+        # What ambient makes itself is there, and may depend on any namespace.
+        touched.namespaces.add(self.settings.root_namespaces[0])
         return self._render(touched)
 
     def register(
@@ -164,11 +172,16 @@ class Index:
         for uid in [*removed, *(held.keys() - reported.keys() if full else ())]:
             if uid in held and uid not in reported:
                 self._forget(node, held.pop(uid), touched)
+                del self._came[node, uid]
         for workload in reported.values():
             known = held.get(workload.uid)
             if known is not None and _identity(known) != _identity(workload):
                 self._forget(node, known, touched)
             held[workload.uid] = workload
+            if (node, workload.uid) not in self._came:
+                self._came[node, workload.uid] = next(self._numbers)
+            if not self._is_accepted(node, workload.uid):
+                self._waiting.add((node, workload.uid))
             touched.members.add((workload.namespace, workload.uid))
         if not held:
             del self._registered[node]
@@ -263,6 +276,7 @@ class Index:
 
     def _forget(self, node: str, workload: LocalWorkload, touched: _Touched) -> None:
         self._orders.get(node, {}).pop(workload.uid, None)
+        self._waiting.discard((node, workload.uid))
         if self._is_accepted(node, workload.uid):
             self._expel(workload, touched)
 
@@ -275,29 +289,33 @@ class Index:
     def _judge(self, touched: _Touched) -> None:
         """Decide on the workloads that are touched, and on all that were refused."""
         self._settle_claims(touched)
-        concerned = [
-            (node, workload)
-            for node, workloads in self._registered.items()
-            for workload in workloads.values()
-            if workload.namespace in touched.namespaces
-            or (workload.namespace, workload.uid) in touched.members
-            or not self._is_accepted(node, workload.uid)
-        ]
-        # Those that stand come first, so that nobody takes an address or a name from them.
-        concerned.sort(key=lambda pair: not self._is_accepted(pair[0], pair[1].uid))
-        for node, workload in concerned:
+        concerned = sorted(self._concerned(touched), key=self._turn)
+        for node, uid in concerned:
+            workload = self._registered[node][uid]
             order = self._order(node, workload)
             self._orders.setdefault(node, {})[workload.uid] = order
             match order:
                 case Refused():
-                    if self._is_accepted(node, workload.uid):
+                    self._waiting.add((node, uid))
+                    if self._is_accepted(node, uid):
                         self._expel(workload, touched)
                 case Accepted(_, _, enrolled):
+                    self._waiting.discard((node, uid))
                     self._node_of[workload.uid] = node
                     member = self._registered_member(node, workload, is_enrolled=enrolled)
                     self._members.setdefault(workload.namespace, {})[workload.uid] = member
                     touched.members.add((workload.namespace, workload.uid))
         self._settle_claims(touched)
+
+    def _concerned(self, touched: _Touched) -> set[tuple[str, str]]:
+        """By node and uid: the accepted workloads that are touched, and all that are not accepted."""
+        uids = {uid for _, uid in touched.members}
+        uids.update(*(self._members.get(namespace, ()) for namespace in touched.namespaces))
+        return self._waiting | {(self._node_of[uid], uid) for uid in uids if uid in self._node_of}
+
+    def _turn(self, concerned: tuple[str, str]) -> tuple[bool, int]:
+        """Those that stand come first, so that nobody takes an address or a name from them; then the oldest."""
+        return not self._is_accepted(*concerned), self._came[concerned]
 
     def _is_accepted(self, node: str, uid: str) -> bool:
         return self._node_of.get(uid) == node
@@ -393,8 +411,7 @@ class Index:
     def _render(self, touched: _Touched) -> Delta:
         upserted: list[Resource] = []
         removed: list[_Name] = []
-        whole = touched.namespaces | {self.settings.root_namespaces[0]}
-        for namespace in sorted(whole):
+        for namespace in sorted(touched.namespaces):
             before = self._rendered.get(namespace, {})
             for kind, name in before:
                 if kind is Workload:
@@ -405,14 +422,17 @@ class Index:
             self._rendered[namespace] = after
             if not after:
                 del self._rendered[namespace]
+        peers: dict[str, _Peers] = {}
         for namespace, uid in sorted(touched.members):
-            if namespace in whole:
+            if namespace in touched.namespaces:
                 continue
             rendered = self._rendered.setdefault(namespace, {})
             member = self._members.get(namespace, {}).get(uid)
             self._warnings.pop((namespace, uid), None)
             if member is not None:
-                workload = self._workload(member, self._peers_of(namespace))
+                if namespace not in peers:
+                    peers[namespace] = self._peers_of(namespace)
+                workload = self._workload(member, peers[namespace])
                 if rendered.get((Workload, uid)) != workload:
                     upserted.append(workload)
                     rendered[Workload, uid] = workload
