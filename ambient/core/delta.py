@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ambient.core.endpoints import Endpoints
@@ -97,6 +98,9 @@ def _with_service(snapshot: Snapshot, service: Service) -> Snapshot:
         bare,
         services=bare.services.set(service.key, service),
         services_at=_add(bare.services_at, service.addresses, service.key),
+        services_over=reduce(
+            lambda over, one: over.add(one, service.key), service.ranges, bare.services_over
+        ),
     )
 
 
@@ -108,6 +112,9 @@ def _without_service(snapshot: Snapshot, key: str) -> Snapshot:
         snapshot,
         services=snapshot.services.delete(key),
         services_at=_discard(snapshot.services_at, service.addresses, key),
+        services_over=reduce(
+            lambda over, one: over.discard(one, key), service.ranges, snapshot.services_over
+        ),
     )
 
 

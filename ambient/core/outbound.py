@@ -80,17 +80,21 @@ def resolve(
     """Where ``source``'s connection to ``target`` goes; ``pick`` chooses among a service's endpoints."""
     if target.port in OWN_PORTS and _is_self(source, target.ip):
         return Refuse(Refusal.RECURSIVE, f"attempted recursive call to ourselves: {target}")
+    destination = _workload_at(snapshot, target.ip, source.network)
     service = snapshot.service_at(target.ip, source.network)
+    if service is None and destination is None:
+        # A workload is known more precisely than any range that it is in.
+        service = snapshot.service_over(target.ip, source.network)
     if service is not None:
         if service.waypoint is not None:
             return _through(snapshot, source, target, service.waypoint, service, pick)
-        return _to_service(snapshot, source, target, service, pick)
-    destination = _workload_at(snapshot, target.ip, source.network)
+        if not service.passthrough:
+            return _to_service(snapshot, source, target, service, pick)
     if destination is None:
-        return Direct(target, None, None)
+        return Direct(target, None, service)
     if destination.waypoint is not None and not _is_behind(source, destination.waypoint):
-        return _through(snapshot, source, target, destination.waypoint, None, pick)
-    return _to_workload(destination, target, None)
+        return _through(snapshot, source, target, destination.waypoint, service, pick)
+    return _to_workload(destination, target, service)
 
 
 def _is_self(source: Workload, ip: IpAddress) -> bool:

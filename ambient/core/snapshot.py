@@ -16,6 +16,7 @@ from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Authorization
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
+from ambient.core.ranges import Ranges
 
 if TYPE_CHECKING:
     from ambient.core.model.address import IpAddress
@@ -38,6 +39,8 @@ class Snapshot:
     """Uids of the workloads with an address; more than one while an address is being handed over."""
     services_at: Map[NetworkAddress, Keys] = Map()  # noqa: RUF009
     """Keys of the services with a virtual address."""
+    services_over: Ranges = Ranges()  # noqa: RUF009
+    """Keys of the services with a range of addresses."""
     endpoints_of: Map[str, Endpoints] = Map()  # noqa: RUF009
     """The workloads that serve a service, by service key."""
     authorizations_for: Map[str, Keys] = Map()  # noqa: RUF009
@@ -51,6 +54,11 @@ class Snapshot:
     def service_at(self, ip: IpAddress, network: str = "") -> Service | None:
         """The service with a virtual address."""
         keys = self.services_at.get(NetworkAddress(network, ip))
+        return self.services[min(keys)] if keys else None
+
+    def service_over(self, ip: IpAddress, network: str = "") -> Service | None:
+        """The service with the longest range that has the address."""
+        keys = self.services_over.find(ip, network)
         return self.services[min(keys)] if keys else None
 
 

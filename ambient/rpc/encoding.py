@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from ambient.core.model.address import NetworkAddress
+from ambient.core.model.address import NetworkAddress, NetworkRange
 from ambient.core.model.authorization import Action, Authorization, Scope, StringMatchKind
 from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
@@ -93,14 +93,26 @@ def _service(service: Service) -> workload_pb2.Service:
         name=service.name,
         namespace=service.namespace,
         hostname=service.hostname,
-        addresses=[_network_address(address) for address in service.addresses],
+        addresses=[
+            *(_network_address(address) for address in service.addresses),
+            *(_network_range(held) for held in service.ranges),
+        ],
         ports=_ports(service.ports),
         subject_alt_names=service.subject_alt_names,
         waypoint=_gateway(service.waypoint),
-        load_balancing=workload_pb2.LoadBalancing(health_policy=workload_pb2.LoadBalancing.ALLOW_ALL)
-        if service.allow_unhealthy
-        else None,
+        load_balancing=_load_balancing(service),
     )
+
+
+def _load_balancing(service: Service) -> workload_pb2.LoadBalancing | None:
+    if not (service.allow_unhealthy or service.passthrough):
+        return None
+    message = workload_pb2.LoadBalancing()
+    if service.allow_unhealthy:
+        message.health_policy = workload_pb2.LoadBalancing.ALLOW_ALL
+    if service.passthrough:
+        message.mode = workload_pb2.LoadBalancing.PASSTHROUGH
+    return message
 
 
 def _authorization(authorization: Authorization) -> authorization_pb2.Authorization:
@@ -177,6 +189,12 @@ def _ports(ports: Iterable[Port]) -> list[workload_pb2.Port]:
 
 def _network_address(address: NetworkAddress) -> workload_pb2.NetworkAddress:
     return workload_pb2.NetworkAddress(network=address.network, address=address.ip.packed)
+
+
+def _network_range(held: NetworkRange) -> workload_pb2.NetworkAddress:
+    return workload_pb2.NetworkAddress(
+        network=held.network, address=held.range.network_address.packed, length=held.range.prefixlen
+    )
 
 
 def _gateway(gateway: GatewayAddress | None) -> workload_pb2.GatewayAddress | None:

@@ -15,7 +15,7 @@ from immutables import Map
 
 from ambient.core.delta import Delta, Resource
 from ambient.core.errors import PeerError
-from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress, unmapped
+from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress, NetworkRange, unmapped
 from ambient.core.model.authorization import (
     Action,
     Authorization,
@@ -188,19 +188,20 @@ def _workload(message: workload_pb2.Workload) -> Workload:
 
 
 def _service(message: workload_pb2.Service) -> Service:
+    addresses, ranges = _addresses(message.addresses)
     return Service(
         name=message.name,
         namespace=_present(message.namespace, "namespace"),
         hostname=_present(message.hostname, "hostname"),
-        addresses=tuple(
-            _network_address(address, f"addresses[{i}]") for i, address in enumerate(message.addresses)
-        ),
+        addresses=addresses,
         ports=_ports(message.ports, "ports"),
         subject_alt_names=tuple(message.subject_alt_names),
         waypoint=_gateway(message.waypoint, "waypoint") if message.HasField("waypoint") else None,
         allow_unhealthy=_enum(
             _HEALTH_POLICY, message.load_balancing.health_policy, "load_balancing.health_policy"
         ),
+        ranges=ranges,
+        passthrough=_enum(_PASSTHROUGH, message.load_balancing.mode, "load_balancing.mode"),
     )
 
 
@@ -315,11 +316,26 @@ def _ip(packed: bytes, where: str) -> IpAddress:
     return unmapped(ip_address(packed))
 
 
+def _addresses(
+    messages: Iterable[workload_pb2.NetworkAddress],
+) -> tuple[tuple[NetworkAddress, ...], tuple[NetworkRange, ...]]:
+    """Whole addresses, and ranges of them."""
+    addresses: list[NetworkAddress] = []
+    ranges: list[NetworkRange] = []
+    for i, message in enumerate(messages):
+        where = f"addresses[{i}]"
+        length = message.length if message.HasField("length") else len(message.address) * 8
+        network = _network(message.address, length, where)
+        if network.prefixlen == network.max_prefixlen:
+            addresses.append(NetworkAddress(message.network, network.network_address))
+        else:
+            ranges.append(NetworkRange(message.network, network))
+    return tuple(addresses), tuple(ranges)
+
+
 def _network_address(message: workload_pb2.NetworkAddress, where: str) -> NetworkAddress:
     if message.HasField("length") and message.length != len(message.address) * 8:
-        raise _Invalid(
-            f"{where} is a network of prefix length {message.length}; only whole addresses are served"
-        )
+        raise _Invalid(f"{where} is a network of prefix length {message.length}; a gateway has one address")
     return NetworkAddress(message.network, _ip(message.address, where))
 
 
@@ -369,6 +385,12 @@ _HOST_NETWORK: Final[Mapping[int, bool]] = {workload_pb2.STANDARD: False, worklo
 _HEALTH_POLICY: Final[Mapping[int, bool]] = {
     workload_pb2.LoadBalancing.ONLY_HEALTHY: False,
     workload_pb2.LoadBalancing.ALLOW_ALL: True,
+}
+_PASSTHROUGH: Final[Mapping[int, bool]] = {
+    workload_pb2.LoadBalancing.UNSPECIFIED_MODE: False,
+    workload_pb2.LoadBalancing.STRICT: False,
+    workload_pb2.LoadBalancing.FAILOVER: False,
+    workload_pb2.LoadBalancing.PASSTHROUGH: True,
 }
 _SCOPE: Final[Mapping[int, Scope]] = {
     authorization_pb2.GLOBAL: Scope.GLOBAL,

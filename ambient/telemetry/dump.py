@@ -96,7 +96,7 @@ def _service(snapshot: Snapshot, service: Service) -> dict[str, object]:
             "name": service.name,
             "namespace": service.namespace,
             "hostname": service.hostname,
-            "vips": [str(address) for address in service.addresses],
+            "vips": [str(address) for address in (*service.addresses, *service.ranges)],
             "ports": _ports(service.ports),
             "endpoints": {
                 one.uid: {"workloadUid": one.uid, "port": _ports(one.services[service.key])}

@@ -36,6 +36,11 @@ WEB_FAR_NETWORK = workload(
 )
 WEB_EXPECTS = frozenset(WEB.subject_alt_names)
 
+WIDE = service("wide", ranges=("10.0.0.0/8", "fd00::/8"), passthrough=True)
+NARROW = service("narrow", ranges=("10.0.9.0/24",))
+NARROW_1 = workload("narrow-1", "10.1.1.1", tunnel=HBONE, services={NARROW.key: ((80, 8080),)})
+PASSED = service("passed", "10.96.0.7", passthrough=True)
+
 GATE = service("gate", "10.96.0.9", ports=((15008, 15008),))
 GATE_1 = workload("gate-1", "10.0.3.1", services={GATE.key: ((15008, 15018),)}, tunnel=HBONE)
 LONE_GATE = workload("lone-gate", "10.0.3.2", "fd00::32")
@@ -124,6 +129,52 @@ TABLE = {
         [WEB, WEB_1, workload("squatter", "10.96.0.1")],
         "10.96.0.1:80",
         hbone(WEB_1, "10.0.1.11:8080", service=WEB, expect=WEB_EXPECTS),
+    ),
+    # ranges of addresses, and services that choose no endpoint
+    "range": ([WIDE], "10.7.7.7:443", Direct(at("10.7.7.7:443"), None, WIDE)),
+    "range-over-v6": ([WIDE], "[fd77::7]:443", Direct(at("[fd77::7]:443"), None, WIDE)),
+    "outside-of-every-range": ([WIDE, NARROW], "11.0.0.1:443", Direct(at("11.0.0.1:443"), None, None)),
+    "longest-range": (
+        [WIDE, NARROW, NARROW_1],
+        "10.0.9.1:80",
+        hbone(NARROW_1, "10.1.1.1:8080", service=NARROW),
+    ),
+    "range-without-endpoints": (
+        [NARROW],
+        "10.0.9.1:80",
+        Refuse(Refusal.NO_ENDPOINTS, f"no endpoints for service: {NARROW.key}", None, NARROW),
+    ),
+    "a-workload-in-a-range-is-itself": ([WIDE, FAR], "10.0.1.2:80", hbone(FAR, "10.0.1.2:80")),
+    "a-service-address-in-a-range": (
+        [WIDE, WEB, WEB_1],
+        "10.96.0.1:80",
+        hbone(WEB_1, "10.0.1.11:8080", service=WEB, expect=WEB_EXPECTS),
+    ),
+    "a-range-of-another-network": (
+        [service("wide", ranges=("10.0.0.0/8",), network="other")],
+        "10.7.7.7:443",
+        Direct(at("10.7.7.7:443"), None, None),
+    ),
+    "passthrough": ([PASSED], "10.96.0.7:443", Direct(at("10.96.0.7:443"), None, PASSED)),
+    "passthrough-chooses-no-endpoint": (
+        [PASSED, replace(WEB_1, services=Map({PASSED.key: WEB_1.services[WEB.key]}))],
+        "10.96.0.7:80",
+        Direct(at("10.96.0.7:80"), None, PASSED),
+    ),
+    "passthrough-to-a-workload": (
+        [PASSED, workload("there", "10.96.0.7", tunnel=HBONE)],
+        "10.96.0.7:80",
+        hbone(workload("there", "10.96.0.7", tunnel=HBONE), "10.96.0.7:80", service=PASSED),
+    ),
+    "passthrough-to-a-workload-behind-a-waypoint": (
+        [PASSED, GATE, GATE_1, workload("there", "10.96.0.7", tunnel=HBONE, waypoint=gateway(GATE.key))],
+        "10.96.0.7:80",
+        hbone(GATE_1, "10.96.0.7:80", "10.0.3.1:15018", PASSED),
+    ),
+    "passthrough-by-a-waypoint": (
+        [replace(PASSED, waypoint=gateway(GATE.key)), GATE, GATE_1],
+        "10.96.0.7:443",
+        hbone(GATE_1, "10.96.0.7:443", "10.0.3.1:15018", replace(PASSED, waypoint=gateway(GATE.key))),
     ),
     "unhealthy-are-left-out": (
         [WEB, sick(WEB_1), WEB_2],

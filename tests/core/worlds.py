@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from ambient.core import delta
-from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress, SocketAddress
+from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress, NetworkRange, SocketAddress
 from ambient.core.model.authorization import (
     Action,
     Authorization,
@@ -50,7 +50,13 @@ def workload(name: str, *addresses: str, namespace: str = "shop", **fields) -> W
 
 
 def service(
-    name: str, *vips: str, ports=((80, 8080),), namespace: str = "shop", network: str = "", **fields
+    name: str,
+    *vips: str,
+    ports=((80, 8080),),
+    namespace: str = "shop",
+    network: str = "",
+    ranges=(),
+    **fields,
 ) -> Service:
     return Service(
         name=name,
@@ -58,6 +64,7 @@ def service(
         hostname=f"{name}.{namespace}.svc.cluster.local",
         addresses=tuple(NetworkAddress(network, ip_address(vip)) for vip in vips),
         ports=tuple(Port(*port) for port in ports),
+        ranges=tuple(NetworkRange(network, ip_network(one)) for one in ranges),
         **fields,
     )
 
@@ -98,6 +105,9 @@ _ports = st.sampled_from([80, 443, 8080])
 _service_keys = st.builds(
     lambda namespace, name: f"{namespace}/{name}.{namespace}.svc.cluster.local", _names, _names
 )
+network_ranges = st.sampled_from(["10.0.0.0/31", "10.0.0.0/8", "0.0.0.0/0", "::/0", "fd00::/64"]).map(
+    ip_network
+)
 _gateways = st.one_of(
     st.none(),
     st.builds(
@@ -132,7 +142,7 @@ workloads = st.builds(
 )
 
 services = st.builds(
-    lambda name, namespace, addresses, ports, waypoint, unhealthy: Service(
+    lambda name, namespace, addresses, ports, waypoint, unhealthy, ranges, passthrough: Service(
         name,
         namespace,
         f"{name}.{namespace}.svc.cluster.local",
@@ -141,12 +151,16 @@ services = st.builds(
         (f"spiffe://cluster.local/ns/{namespace}/sa/{name}",),
         waypoint,
         unhealthy,
+        ranges,
+        passthrough,
     ),
     _names,
     _names,
     _tuples(st.builds(NetworkAddress, _networks, _ips)),
     _port_lists,
     _gateways,
+    st.booleans(),
+    _tuples(st.builds(NetworkRange, _networks, network_ranges)),
     st.booleans(),
 )
 

@@ -156,8 +156,8 @@ def gateway(**fields):
         (workload(waypoint=gateway(hbone_mtls_port=1)), "waypoint has no destination"),
         (workload(waypoint=gateway()), "waypoint.hbone_mtls_port is 0; a port is 1-65535"),
         (
-            service(addresses=[workload_pb2.NetworkAddress(address=b"1234", length=8)]),
-            "addresses[0] is a network of prefix length 8; only whole addresses are served",
+            service(addresses=[workload_pb2.NetworkAddress(address=b"1234", length=33)]),
+            "addresses[0] has prefix length 33; at most 32",
         ),
         (
             policy(source_ips=[authorization_pb2.Address(address=b"1234", length=33)]),
@@ -194,6 +194,26 @@ def test_mapped_addresses_are_ipv4():
     read, authorization = decoded.upserted
     assert read.addresses == (ip_address("10.0.0.1"),)
     assert authorization.rules[0][0][0].source_ips == (ip_network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "whole", "in_range"),
+    [
+        pytest.param("10.1.2.3", None, "10.1.2.3", None, id="whole"),
+        pytest.param("10.1.2.3", 32, "10.1.2.3", None, id="whole-by-length"),
+        pytest.param("::ffff:10.1.2.3", 128, "10.1.2.3", None, id="mapped"),
+        pytest.param("10.0.0.0", 8, None, "10.0.0.0/8", id="range"),
+        pytest.param("10.1.2.3", 8, None, "10.0.0.0/8", id="range-by-one-of-it"),
+        pytest.param("::ffff:10.0.0.0", 104, None, "10.0.0.0/8", id="mapped-range"),
+        pytest.param("0.0.0.0", 0, None, "0.0.0.0/0", id="everything"),
+        pytest.param("fd00::", 8, None, "fd00::/8", id="range-of-v6"),
+    ],
+)
+def test_an_address_of_a_service_may_be_a_range(address, length, whole, in_range):
+    message = workload_pb2.NetworkAddress(address=ip_address(address).packed, length=length)
+    (read,) = wire.decode(Update((service(addresses=[message]),)))[0].upserted
+    assert [str(one.ip) for one in read.addresses] == ([] if whole is None else [whole])
+    assert [str(one.range) for one in read.ranges] == ([] if in_range is None else [in_range])
 
 
 def test_what_a_peer_leaves_out_has_its_meaning():

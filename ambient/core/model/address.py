@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple, Self, TypeAlias
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
@@ -51,6 +51,16 @@ class NetworkAddress(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.network}/{self.ip}"
+
+
+class NetworkRange(NamedTuple):
+    """A range of IPs in one network."""
+
+    network: str
+    range: IPv4Network | IPv6Network
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.range}"
 
 
 @dataclass(frozen=True, slots=True)

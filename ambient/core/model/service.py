@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ambient.core.model.address import GatewayAddress, NetworkAddress
+    from ambient.core.model.address import GatewayAddress, NetworkAddress, NetworkRange
 
 
 class Port(NamedTuple):
@@ -31,6 +31,10 @@ class Service:
     waypoint: GatewayAddress | None = None
     allow_unhealthy: bool = False
     """Whether unhealthy endpoints are balanced over too (publishNotReadyAddresses)."""
+    ranges: tuple[NetworkRange, ...] = ()
+    """Ranges of addresses that are its own too, where nothing more precise is known of one."""
+    passthrough: bool = False
+    """Whether connections go where they were meant to go, and not to an endpoint."""
 
     @property
     def key(self) -> str:
