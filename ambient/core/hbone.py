@@ -46,6 +46,7 @@ _TURN: Final = 64 * 1024
 """How many bytes a stream may send before the next has its turn."""
 _MOST_CREDIT: Final = 2**31 - 1
 _CONNECTION_WINDOW = _MOST_CREDIT
+_NO_LIMIT: Final = 2**31 - 1
 _NEVER = (2**62, 2**62)
 _CROWD: Final = 64
 """Requests and answers of one turn: some milliseconds' work for who carries them out."""
@@ -116,8 +117,19 @@ class TunnelClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelStopped:
+    """The peer, which has said all on this tunnel in order, will hear no more: nothing of the tunnel remains.
+
+    Source: RFC 9113, section 8.1: RST_STREAM with NO_ERROR after END_STREAM, upon which nothing that was received may
+    be thrown away. Envoy sends it when the application behind it was the first to finish.
+    """
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamLimitChanged:
-    """How many tunnels the peer takes at once."""
+    """How many tunnels the peer takes at once; said once at least, with the peer's first SETTINGS."""
 
     streams: int
 
@@ -140,6 +152,7 @@ HboneEvent: TypeAlias = (
     | TunnelFinished
     | TunnelReset
     | TunnelClosed
+    | TunnelStopped
     | StreamLimitChanged
     | PeerLeaving
     | Ponged
@@ -192,6 +205,7 @@ class Hbone:
         self._room = 65_535
         self._first_room = 65_535
         self._most_frame = 16_384
+        self._most_streams: int | None = None
 
     def receive(self, data: Buffer = b"") -> list[HboneEvent]:
         """Advance by ``data``, for one turn; if not ``heard_all`` then, call it again after others had theirs.
@@ -481,7 +495,7 @@ class Hbone:
                     request = TunnelRequested(
                         number, named.get(":method", ""), named.get(":authority", ""), rest
                     )
-                    events += [request, TunnelFinished(number)] if ended else [request]
+                    events += [request, self._finished(number)] if ended else [request]
                 case ngh2.InformationalResponseReceived():
                     self._headers += 1
                 case ngh2.ResponseReceived(stream_id=number, headers=headers, end_stream=ended):
@@ -490,13 +504,13 @@ class Hbone:
                         stream.hears = not ended
                     status = dict(_text(headers)).get(":status", "")
                     answer = TunnelAnswered(number, int(status) if status.isdigit() else 0)
-                    events += [answer, TunnelFinished(number)] if ended else [answer]
+                    events += [answer, self._finished(number)] if ended else [answer]
                 case ngh2.TrailersReceived(stream_id=number):
                     if (stream := self._streams.get(number)) is not None:
                         stream.hears = False
-                    events.append(TunnelFinished(number))
+                    events.append(self._finished(number))
                 case ngh2.DataReceived(stream_id=number, end_stream=True):
-                    events.append(TunnelFinished(number))
+                    events.append(self._finished(number))
                 case ngh2.StreamClosed(stream_id=number, error_code=code):
                     self._closed(number)
                     if code == ErrorCode.NO_ERROR:
@@ -504,7 +518,9 @@ class Hbone:
                     else:
                         events.append(TunnelReset(number, untouched=code == ErrorCode.REFUSED_STREAM))
                 case ngh2.StreamReset(stream_id=number, error_code=ErrorCode.NO_ERROR):
-                    events.append(TunnelReset(number, untouched=False))
+                    stream = self._streams.get(number)
+                    stopped = stream is not None and stream.finished
+                    events.append(TunnelStopped(number) if stopped else TunnelReset(number, untouched=False))
                 case ngh2.SettingsReceived(settings=settings):
                     events += self._settings(settings)
                 case ngh2.PingAcknowledged():
@@ -521,9 +537,16 @@ class Hbone:
         change, self._first_room = room - self._first_room, room
         for stream in tuple(self._streams.values()) if change else ():
             self._more_room(stream, change)
-        if Setting.MAX_CONCURRENT_STREAMS in settings:
-            return [StreamLimitChanged(settings[Setting.MAX_CONCURRENT_STREAMS])]
-        return []
+        known = self._most_streams
+        self._most_streams = settings.get(
+            Setting.MAX_CONCURRENT_STREAMS, _NO_LIMIT if known is None else known
+        )
+        return [] if self._most_streams == known else [StreamLimitChanged(self._most_streams)]
+
+    def _finished(self, number: int) -> TunnelFinished:
+        if (stream := self._streams.get(number)) is not None:
+            stream.finished = True
+        return TunnelFinished(number)
 
     def _closed(self, number: int) -> None:
         stream = self._streams.pop(number, None)
@@ -600,6 +623,7 @@ class _Stream:
     __slots__ = (
         "consumed",
         "credit",
+        "finished",
         "finishing",
         "hears",
         "number",
@@ -615,6 +639,8 @@ class _Stream:
         self.number = number
         self.hears = hears
         """The peer may send on it."""
+        self.finished = False
+        """The peer has said all, in order."""
         self.size = FIRST_WINDOW
         """Its receive window."""
         self.credit = FIRST_WINDOW

@@ -16,8 +16,6 @@ from ambient.core.hbone import Headers
 from ambient.core.model.address import IpAddress, SocketAddress
 from ambient.net.tunnel import ClientTunnel, Tunnel, TunnelEnd, TunnelLost
 
-MOST_STREAMS: Final = 100
-"""Streams on one tunnel, if the peer takes as many. Source: the peers' default."""
 IDLE_SECONDS: Final = 300.0
 _TRIES: Final = 3
 
@@ -55,13 +53,11 @@ class Pool:
         """
         lost = 0
         while True:
-            tunnel = self._with_room(key)
+            tunnels = self._tunnels.get(key, ())
+            tunnel = next((tunnel for tunnel in tunnels if tunnel.has_room), None)
             if tunnel is None:
-                # Others that waited for the same dial may have filled it already: look again.
-                dialled = await self._new(key)
-                if dialled.peer_stream_limit == 0:
-                    dialled.leave()
-                    raise Unavailable(f"{key.hop} takes no streams")
+                # Others that waited for the same may have taken all the room already: look again.
+                await self._room(key)
                 continue
             if (timer := self._idle.pop(tunnel, None)) is not None:
                 timer.cancel()
@@ -88,11 +84,16 @@ class Pool:
         """How many tunnels live."""
         return len(self._keys)
 
-    def _with_room(self, key: PoolKey) -> ClientTunnel | None:
+    async def _room(self, key: PoolKey) -> None:
+        """Wait for more room: on a tunnel whose peer has yet to say how much there is, or on a new one."""
         for tunnel in self._tunnels.get(key, ()):
-            if not tunnel.leaving and tunnel.streams < min(MOST_STREAMS, tunnel.peer_stream_limit):
-                return tunnel
-        return None
+            if not tunnel.leaving and tunnel.peer_stream_limit is None:
+                await tunnel.told_limit()
+                break
+        else:
+            tunnel = await self._new(key)
+        if tunnel.peer_stream_limit == 0:
+            raise Unavailable(f"{key.hop} takes no streams")
 
     async def _new(self, key: PoolKey) -> ClientTunnel:
         task = self._dialling.get(key)

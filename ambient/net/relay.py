@@ -108,6 +108,13 @@ class Relay:
             self.near.close()
             self.far.close()
 
+    def closed(self, end: End) -> None:
+        """``end`` has finished, and its peer will hear no more; what the other has yet to write still reaches it."""
+        if not self.over:
+            self._end(None)
+            self._other(end).close()
+        self.gone(end, None)
+
     def broken(self, end: End, why: str) -> None:
         """``end`` was cut by its peer or its network; it needs no more closing."""
         if not self.over:

@@ -26,6 +26,8 @@ PINGS: Final = 2
 not seconds, so that a process that was itself stopped for a while does not blame its peers."""
 ANSWER_SECONDS: Final = sockets.CONNECT_TIMEOUT + 5.0
 """How long a request waits for its answer: what a peer gives its application to be connected to, and a margin."""
+MOST_STREAMS: Final = 100
+"""Streams of a client on one tunnel, if the peer takes as many. Source: the peers' default."""
 _QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
 _AT_ONCE: Final = 16 * 1024
@@ -65,6 +67,7 @@ class TunnelEnd(End):
         "_gone",
         "_held",
         "_started",
+        "_stopped",
         "_stream",
         "_tunnel",
         "_uncredited",
@@ -83,6 +86,7 @@ class TunnelEnd(End):
         self._uncredited = 0
         self._waiting: list[bytes] = []
         self._finished_early = False
+        self._stopped = False
         self._gone: str | None = None
         self.answer: asyncio.Future[None] | None = None
         self.given_up: Callable[[], None] | None = None
@@ -95,7 +99,10 @@ class TunnelEnd(End):
         for data in self._waiting:
             self.relay.arrived(self, data)
         self._waiting = []
-        if self._gone is not None:
+        if self._stopped:
+            self.relay.finished(self)
+            self.relay.closed(self)
+        elif self._gone is not None:
             self.relay.broken(self, self._gone)
             self.relay.gone(self, None)
         elif self._finished_early:
@@ -185,6 +192,16 @@ class TunnelEnd(End):
         elif self.given_up is not None:
             self.given_up()
 
+    def stopped(self) -> None:
+        """The peer has finished, and will hear no more: what it said is still passed on."""
+        if self._started and self.relay is not None:
+            self._gone, self._stopped = "the peer stopped", True
+            self.relay.closed(self)
+        elif self.given_up is None and (self.answer is None or self.answer.done()):
+            self._gone, self._stopped = "the peer stopped", True
+        else:
+            self.lost("the peer stopped", untouched=False)
+
     def closed(self) -> None:
         """Both ends have finished, and our last byte has left."""
         if self.relay is not None:
@@ -228,7 +245,8 @@ class Tunnel(asyncio.BufferedProtocol):
         self._why = "the tunnel was closed"
         self.leaving = False
         """No more streams are to be opened on it."""
-        self.peer_stream_limit = 100
+        self.peer_stream_limit: int | None = None
+        """How many streams the peer takes at once; None until it has said."""
 
     @property
     def streams(self) -> int:
@@ -303,6 +321,9 @@ class Tunnel(asyncio.BufferedProtocol):
 
     def _stream_ended(self) -> None:
         self._close_if_idle()
+
+    def _limit_told(self) -> None:
+        """The peer said how many streams it takes; only clients need to know."""
 
     # asyncio.Protocol:
 
@@ -393,6 +414,10 @@ class Tunnel(asyncio.BufferedProtocol):
                 if (end := self._forget(stream)) is not None:
                     end.closed()
                     self._stream_ended()
+            case hbone.TunnelStopped(stream):
+                if (end := self._forget(stream)) is not None:
+                    end.stopped()
+                    self._stream_ended()
             case hbone.TunnelAnswered(stream, status):
                 if (end := self._ends.get(stream)) is not None:
                     end.answered(status)
@@ -402,6 +427,7 @@ class Tunnel(asyncio.BufferedProtocol):
                 self._withdrawn(count)
             case hbone.StreamLimitChanged(streams):
                 self.peer_stream_limit = streams
+                self._limit_told()
             case hbone.PeerLeaving():
                 self.leaving = True
                 self._close_if_idle()
@@ -476,6 +502,23 @@ class ClientTunnel(Tunnel):
     def __init__(self, closed: Callable[[Tunnel], None], idle: Callable[[ClientTunnel], None]) -> None:
         super().__init__(hbone.Role.CLIENT, closed)
         self._idle = idle
+        self._told = asyncio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more stream. Until the peer has said how many it takes, that is one."""
+        limit = 1 if self.peer_stream_limit is None else min(MOST_STREAMS, self.peer_stream_limit)
+        return not self.leaving and len(self._ends) < limit
+
+    async def told_limit(self) -> None:
+        """Wait until the peer has said how many streams it takes. Raises TunnelLost if that never happens."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._told.wait()
+        except TimeoutError as error:
+            raise TunnelLost(_silent(), untouched=True) from error
+        if self.peer_stream_limit is None:
+            raise TunnelLost(self._why, untouched=True)
 
     async def open(self, authority: str, headers: Headers) -> TunnelEnd:
         """A stream to ``authority``, once the peer has said yes.
@@ -498,9 +541,7 @@ class ClientTunnel(Tunnel):
                 await end.answer
         except TimeoutError as error:
             end.reset()
-            raise TunnelLost(
-                f"the peer did not answer within {ANSWER_SECONDS:.0f} s", untouched=False
-            ) from error
+            raise TunnelLost(_silent(), untouched=False) from error
         except TunnelRefused:
             # Our half is still open, and would count against the peer's limit of streams for ever.
             self.reset(stream)
@@ -512,10 +553,19 @@ class ClientTunnel(Tunnel):
             end.answer = None
         return end
 
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._told.set()
+
     def _stream_ended(self) -> None:
         super()._stream_ended()
         if not self._ends:
             self._idle(self)
+
+    def _limit_told(self) -> None:
+        self._told.set()
+        if self.peer_stream_limit == 0:
+            self.leave()
 
 
 Requested = Callable[["ServerTunnel", hbone.TunnelRequested], None]
@@ -562,3 +612,7 @@ class ServerTunnel(Tunnel):
 
     def _withdrawn(self, count: int) -> None:
         self._on_withdrawal(count)
+
+
+def _silent() -> str:
+    return f"the peer did not answer within {ANSWER_SECONDS:.0f} s"

@@ -1,7 +1,10 @@
 """One HBONE connection as a script of bytes and events."""
 
+import ngh2
 import pytest
 from hypothesis import given, strategies as st
+from ngh2.config import Configuration
+from ngh2.enums import Setting
 
 from ambient.core import hbone
 from ambient.core.errors import PeerError, Unavailable
@@ -44,6 +47,46 @@ def test_a_tunnel_is_asked_for_with_its_authority_and_headers() -> None:
     stream = pair.client.open("10.0.0.1:80", [("baggage", "x=y")])
     _, server = pair.exchange()
     assert server == [hbone.TunnelRequested(stream, "CONNECT", "10.0.0.1:80", (("baggage", "x=y"),))]
+
+
+def test_a_peer_that_said_all_and_will_hear_no_more_is_not_a_reset() -> None:
+    pair = Pair()
+    stream = pair.open()
+    pair.server.send(stream, b"all")
+    pair.server.finish(stream)
+    sent = pair.server.take()
+    pair.server._connection.reset_stream(stream, 0)
+    client = pair.client.receive(sent + pair.server.take())
+    assert client[:3] == [
+        hbone.TunnelData(stream, b"all"),
+        hbone.TunnelFinished(stream),
+        hbone.TunnelStopped(stream),
+    ]
+
+
+def test_a_peer_that_will_hear_no_more_in_the_middle_is_a_reset() -> None:
+    pair = Pair()
+    stream = pair.open()
+    pair.server.send(stream, b"half")
+    sent = pair.server.take()
+    pair.server._connection.reset_stream(stream, 0)
+    client = pair.client.receive(sent + pair.server.take())
+    assert client[:2] == [hbone.TunnelData(stream, b"half"), hbone.TunnelReset(stream, untouched=False)]
+
+
+def test_the_limit_of_streams_is_told_once_and_when_it_changes() -> None:
+    client, server = Hbone(Role.CLIENT), Hbone(Role.SERVER, most_streams=7)
+    assert client.receive(server.take()) == [hbone.StreamLimitChanged(7)]
+    server._connection.update_settings({Setting.INITIAL_WINDOW_SIZE: 70_000})
+    assert client.receive(server.take()) == []
+    server._connection.update_settings({Setting.MAX_CONCURRENT_STREAMS: 3})
+    assert client.receive(server.take()) == [hbone.StreamLimitChanged(3)]
+
+
+def test_a_peer_that_names_no_limit_of_streams_has_none() -> None:
+    client, server = Hbone(Role.CLIENT), ngh2.Connection(Role.SERVER, Configuration())
+    server.initiate_connection({})
+    assert client.receive(server.data_to_send()) == [hbone.StreamLimitChanged(2**31 - 1)]
 
 
 def test_bytes_and_half_closes_flow_both_ways() -> None:

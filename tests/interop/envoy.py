@@ -150,9 +150,9 @@ def client_tls(held: Held | None, roots: Path, *, expect: str = "", alpn: Sequen
     return _tls("Upstream", held, roots, alpn=alpn, expect=expect)
 
 
-def server_tls(held: Held, roots: Path) -> Part:
+def server_tls(held: Held, roots: Path, *, alpn: Sequence[str] = ("h2",)) -> Part:
     """Towards HBONE clients."""
-    return _tls("Downstream", held, roots, alpn=("h2",))
+    return _tls("Downstream", held, roots, alpn=alpn)
 
 
 def cluster(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,21 @@ class World:
         """A certificate of the mesh."""
         return certs.held(self.mesh.topology.folder, name, identity, self.authority)
 
+    def register(self, addresses: Mapping[str, object]) -> None:
+        """Say of machines beside the node, by name, that they run as shop/server and speak HBONE."""
+        machines = [
+            objects.workload_entry("shop", name, address, serviceAccount="server")
+            for name, address in addresses.items()
+        ]
+        for machine in machines:
+            machine["metadata"]["annotations"] = {"ambient.dev/tunnel": "hbone"}
+        self.mesh.apply("machines", *machines)
+        for name in addresses:
+            self.mesh.wait_everywhere("workloads", lambda one, name=name: one["name"] == name, name)  # type: ignore[misc]
+
 
 @contextlib.contextmanager
-def shop(entries: dict[str, object] | None = None) -> Iterator[World]:
-    """The world; ``entries`` are machines beside it, by name, that are said to run as shop/server and to speak HBONE."""
+def shop() -> Iterator[World]:
     with Topology() as topology:
         mesh = Mesh(topology)
         mesh.apply(
@@ -54,13 +65,6 @@ def shop(entries: dict[str, object] | None = None) -> Iterator[World]:
                 "shop", "not-denied", "DENY", principals=[str(DENIED).removeprefix("spiffe://")]
             ),
         )
-        machines = [
-            objects.workload_entry("shop", name, address, serviceAccount="server")
-            for name, address in (entries or {}).items()
-        ]
-        for machine in machines:
-            machine["metadata"]["annotations"] = {"ambient.dev/tunnel": "hbone"}
-        mesh.apply("machines", *machines)
         mesh.start_control()
         node = mesh.node("one", workers=1)
         pod = node.node.pod("server")
@@ -71,8 +75,6 @@ def shop(entries: dict[str, object] | None = None) -> Iterator[World]:
         server = node.add(pod, "shop", "server")
         client = node.add(node.node.pod("client"), "shop", "client")
         mesh.settle(server, client)
-        for name in entries or {}:
-            mesh.wait_everywhere("workloads", lambda one, name=name: one["name"] == name, name)  # type: ignore[misc]
         authority = certs.authority_of(mesh.state)
         yield World(mesh, node, client, server, authority, mesh.state / "root-cert.pem")
 

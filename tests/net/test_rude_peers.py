@@ -214,6 +214,101 @@ def test_a_peer_that_takes_no_streams_is_not_dialled_for_ever(monkeypatch: pytes
     run(scenario())
 
 
+def test_a_burst_to_a_server_of_few_streams_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Narrow(Hbone):
+        def __init__(self, role: Role) -> None:
+            super().__init__(role, most_streams=2 if role is Role.SERVER else 200)
+
+    monkeypatch.setattr(tunnel.hbone, "Hbone", Narrow)
+    monkeypatch.setattr(tunnel, "ANSWER_SECONDS", 5)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            mesh._tunnel = lambda _: silent(mesh, for_seconds=0.02)
+            ends = await asyncio.gather(*(mesh.connect() for _ in range(30)))
+            for number, (_, writer) in enumerate(ends):
+                writer.write(b"%d" % number)
+                writer.write_eof()
+            for number, (reader, _) in enumerate(ends):
+                assert await reader.read() == b"%d" % number
+            assert mesh.dials == 15
+
+    run(scenario())
+
+
+def test_those_who_wait_for_a_tunnel_that_never_comes_to_life_fail_with_it() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+            mesh._tunnel = lambda _: silent(mesh, for_seconds=10)
+            asked = [mesh.pool.open(mesh.key(), "10.0.0.1:80", []) for _ in range(30)]
+            answers = asyncio.gather(*asked, return_exceptions=True)
+            await until(lambda: mesh.live() > 0)
+            mesh.tunnels[0].abort("nobody is served")
+            assert {type(answer) for answer in await answers} == {TunnelLost}
+            assert mesh.dials == 1
+
+    run(scenario())
+
+
+def silent(mesh: Fabric, *, for_seconds: float) -> ServerTunnel:
+    """A server that says nothing for a while, not even its settings."""
+    made = ServerTunnel(lambda _: None, mesh._requested)
+    made._writable = False
+    asyncio.get_running_loop().call_later(for_seconds, made.resume_writing)
+    mesh.tunnels.append(made)
+    return made
+
+
+def test_a_server_that_said_all_and_hears_no_more_is_heard_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Envoy says so with RST_STREAM and NO_ERROR; the client here has read nothing by then."""
+    said = os.urandom(200_000)
+    monkeypatch.setattr("net.harness._tcp_pair", narrow_pair)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+
+            async def say_all(server: ServerTunnel, stream: int) -> None:
+                server.accept(stream)
+                server.send(stream, said)
+                server.finish(stream)
+                await until(lambda: server.queued(stream) == 0)
+                server._flush()
+                server._machine._connection.reset_stream(stream, 0)
+                server._flush_soon()
+
+            mesh.answer = say_all
+            reader, writer = await mesh.connect()
+            writer.transport.pause_reading()
+            relayed = mesh.relays[0]
+            await until(lambda: relayed._gone == {relayed.far})
+            assert relayed.over
+            writer.transport.resume_reading()
+            assert await reader.read() == said
+            await until(lambda: relayed._gone == {relayed.near, relayed.far})
+            assert relayed.error is None
+            assert mesh.live() == 0
+
+    run(scenario())
+
+
+def narrow_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection that hold little between them."""
+    with socket.socket() as listener, contextlib.ExitStack() as undone:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        theirs = undone.enter_context(socket.socket())
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+        undone.pop_all()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    return ours, theirs
+
+
 def test_credentials_that_change_while_a_tunnel_is_dialled_are_the_ones_it_is_used_with() -> None:
     async def scenario() -> None:
         async with fabric(echo) as mesh:
