@@ -87,7 +87,7 @@ class Pool:
     async def _room(self, key: PoolKey) -> None:
         """Wait for more room: on a tunnel whose peer has yet to say how much there is, or on a new one."""
         for tunnel in self._tunnels.get(key, ()):
-            if not tunnel.leaving and tunnel.peer_stream_limit is None:
+            if not (tunnel.leaving or tunnel.silent) and tunnel.peer_stream_limit is None:
                 await tunnel.told_limit()
                 break
         else:

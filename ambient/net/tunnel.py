@@ -28,6 +28,9 @@ ANSWER_SECONDS: Final = sockets.CONNECT_TIMEOUT + 5.0
 """How long a request waits for its answer: what a peer gives its application to be connected to, and a margin."""
 MOST_STREAMS: Final = 100
 """Streams of a client on one tunnel, if the peer takes as many. Source: the peers' default."""
+LIFE_SECONDS: Final = 1.0
+"""A request that waits so long for its answer has the peer pinged. If nothing at all has come after twice as long, the
+peer, or the way there, stands still: whoever waits asks on another tunnel, where another of its processes may answer."""
 _QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
 _AT_ONCE: Final = 16 * 1024
@@ -242,6 +245,7 @@ class Tunnel(asyncio.BufferedProtocol):
         self._writable = True
         self._pulse: asyncio.TimerHandle | None = None
         self._unanswered = 0
+        self._heard = False
         self._why = "the tunnel was closed"
         self.leaving = False
         """No more streams are to be opened on it."""
@@ -341,6 +345,7 @@ class Tunnel(asyncio.BufferedProtocol):
 
     def _hear(self, data: Buffer) -> None:
         self._unanswered = 0
+        self._heard = True
         try:
             for event in self._machine.receive(data):
                 self._happened(event)
@@ -503,21 +508,28 @@ class ClientTunnel(Tunnel):
         super().__init__(hbone.Role.CLIENT, closed)
         self._idle = idle
         self._told = asyncio.Event()
+        self._watch: asyncio.TimerHandle | None = None
+        self._silent = False
+
+    @property
+    def silent(self) -> bool:
+        """It was asked for a sign of life, and has given none yet: no place for new streams."""
+        return self._silent and not self._heard
 
     @property
     def has_room(self) -> bool:
         """Whether it takes one more stream. Until the peer has said how many it takes, that is one."""
         limit = 1 if self.peer_stream_limit is None else min(MOST_STREAMS, self.peer_stream_limit)
-        return not self.leaving and len(self._ends) < limit
+        return not (self.leaving or self.silent) and len(self._ends) < limit
 
     async def told_limit(self) -> None:
-        """Wait until the peer has said how many streams it takes. Raises TunnelLost if that never happens."""
+        """Wait until the peer has said how many streams it takes, or is silent. Raises TunnelLost if it never will."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._told.wait()
         except TimeoutError as error:
             raise TunnelLost(_silent(), untouched=True) from error
-        if self.peer_stream_limit is None:
+        if self.peer_stream_limit is None and not self.silent:
             raise TunnelLost(self._why, untouched=True)
 
     async def open(self, authority: str, headers: Headers) -> TunnelEnd:
@@ -536,6 +548,8 @@ class ClientTunnel(Tunnel):
         end.answer = self._loop.create_future()
         self._ends[stream] = end
         self._flush_soon()
+        if self._watch is None:
+            self._watch_for_life()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await end.answer
@@ -554,8 +568,48 @@ class ClientTunnel(Tunnel):
         return end
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(error)
         self._told.set()
+
+    def _watch_for_life(self) -> None:
+        self._heard = False
+        self._watch = self._loop.call_later(LIFE_SECONDS, self._doubt)
+
+    def _doubt(self) -> None:
+        self._watch = None
+        if not self._asked():
+            return
+        if self._heard:
+            self._watch_for_life()
+            return
+        self._machine.ping()
+        self._flush_soon()
+        self._watch = self._loop.call_later(2 * LIFE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self._watch = None
+        if self._heard:
+            if self._asked():
+                self._watch_for_life()
+            return
+        self._silent = True
+        if self.peer_stream_limit is None:
+            self.leave()
+            self._told.set()
+        for stream, end in self._asked():
+            # It may have heard of it after all, and then connects to its application and leaves: no byte was sent.
+            end.lost(f"the peer was silent for {3 * LIFE_SECONDS:.0f} s", untouched=True)
+            self.reset(stream)
+
+    def _asked(self) -> list[tuple[int, TunnelEnd]]:
+        """Streams that wait for an answer."""
+        return [
+            (stream, end)
+            for stream, end in self._ends.items()
+            if end.answer is not None and not end.answer.done()
+        ]
 
     def _stream_ended(self) -> None:
         super()._stream_ended()
