@@ -19,6 +19,7 @@ from immutables import Map
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ambient.aio import unix
+from ambient.aio.streams import StreamServer
 from ambient.core.errors import AmbientError, ConfigError, Unavailable
 from ambient.core.model.authorization import IpNetwork
 from ambient.core.model.pod import Exclusions
@@ -170,15 +171,10 @@ class Api:
         """Serve the socket until cancelled."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await self._serve(apply, reader, writer)
-            finally:
-                writer.close()
+            await self._serve(apply, reader, writer)
 
-        server = await asyncio.start_unix_server(serve, sock=self._socket, limit=LINE_LIMIT)
         try:
-            async with server:
-                await server.serve_forever()
+            await StreamServer([self._socket], serve, _failed, LINE_LIMIT).run()
         finally:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
@@ -251,6 +247,10 @@ def call(run_dir: Path, request: Mapping[str, object]) -> Any:  # noqa: ANN401  
     if "error" in answer:
         raise ConfigError(answer["error"])
     return answer["result"]
+
+
+def _failed(what: str, error: BaseException) -> None:
+    log.error("the local interface failed", what=what, why=str(error) or repr(error))
 
 
 def _parse(line: bytes) -> _Add | _Remove | _List | _Status:

@@ -9,12 +9,15 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeAlias
 from urllib.parse import parse_qs
+
+from ambient.aio.streams import StreamServer
+from ambient.telemetry import log
 
 LONGEST_LINE = 8 * 1024
 MOST_HEADER_BYTES = 16 * 1024
@@ -56,41 +59,43 @@ class Admin:
 
     def __init__(self, routes: Mapping[str, Handler]) -> None:
         self._routes = {"GET /": self._index, **routes}
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._connections = 0
+        self._serving: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that it got. Raises OSError."""
-        self._server = await asyncio.start_server(self._connected, host, port, limit=LONGEST_LINE)
-        return int(self._server.sockets[0].getsockname()[1])
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listeners = [socket.create_server(address[:2], family=family) for family, *_, address in found]
+        self._start(listeners)
+        return int(listeners[0].getsockname()[1])
 
     async def start_on(self, listener: socket.socket) -> None:
         """Serve a listening socket, which is now this server's."""
-        self._server = await asyncio.start_server(self._connected, sock=listener, limit=LONGEST_LINE)
+        self._start([listener])
 
     async def stop(self) -> None:
         """Stop listening and cut what is being served."""
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    def _start(self, listeners: Sequence[socket.socket]) -> None:
+        server = StreamServer(listeners, self._connected, _failed, LONGEST_LINE)
+        self._serving = asyncio.create_task(server.run(), name="admin endpoint")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("not in a task")
-        self._connections.add(task)
+        self._connections += 1
         try:
             await self._converse(reader, writer)
         except (OSError, TimeoutError):
             writer.transport.abort()  # The peer went away or is too slow: nobody is left to tell.
         finally:
-            self._connections.discard(task)
-            writer.close()
+            self._connections -= 1
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) > MOST_CONNECTIONS:
+        if self._connections > MOST_CONNECTIONS:
             await _send(writer, _plain(503, "too many connections"), body=True)
             return
         try:
@@ -163,6 +168,10 @@ def logging(set_level: Callable[[str], None]) -> Handler:
 def json_response(content: object) -> Response:
     """``content`` as JSON for people."""
     return Response(200, JSON, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _failed(what: str, error: BaseException) -> None:
+    log.error("the admin endpoint failed", what=what, why=str(error) or repr(error))
 
 
 class _Malformed(Exception):
