@@ -117,7 +117,7 @@ class Linux:
     def inode_at(self, path: str) -> int | None:
         try:
             return os.stat(path).st_ino  # noqa: PTH116
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def started(self, pid: int) -> int | None:

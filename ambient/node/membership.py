@@ -37,7 +37,11 @@ class Membership:
         """Keep up with what nobody tells: workloads that vanish, and addresses that change."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self._serial.do(self.sweep)
+            try:
+                await self._serial.do(self.sweep)
+            except (OSError, AmbientError) as error:
+                # No descriptors or no room on the disk are left, most likely: that passes.
+                log.warning("workloads could not be looked at", error=str(error))
 
     async def sweep(self) -> None:
         """Look at every workload once."""

@@ -188,7 +188,11 @@ class Pods:
                 gone.append(uid)
             else:
                 self._table[uid] = local
-        self._save()
+        if gone:
+            with contextlib.suppress(
+                ConfigError
+            ):  # On a full disk they are found gone once more the next time.
+                self._save()
         return tuple(gone)
 
     def remember_proxy(self, cgroup: str | None) -> None:
