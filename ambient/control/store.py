@@ -5,6 +5,7 @@ The root key is a file that only root can read; the rest is one sqlite database 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ from immutables import Map
 
 from ambient.core.errors import ConfigError
 from ambient.core.pki.issue import Authority, new_authority
+from ambient.rpc.errors import Busy
 from ambient.rpc.registration import LocalWorkload
 
 _SCHEMA: Final = """
@@ -83,8 +85,8 @@ class Store:
         return self.folder / "root-cert.pem"
 
     def add_token(self, digest: bytes, node: str, expires: datetime, now: datetime) -> None:
-        """Keep a token's hash; those that are long expired are dropped."""
-        with self._database as database:
+        """Keep a token's hash; those that are long expired are dropped. Raises Busy if that cannot be."""
+        with self._writing() as database:
             database.execute("DELETE FROM token WHERE expires < ?", (_seconds(now) - 86400,))
             database.execute("INSERT INTO token VALUES (?, ?, ?, NULL)", (digest, node, _seconds(expires)))
 
@@ -96,8 +98,8 @@ class Store:
         return None if row is None else (row[0], datetime.fromtimestamp(row[1], UTC), row[2])
 
     def use_token(self, digest: bytes, key: bytes) -> None:
-        """A token is used up by a key."""
-        with self._database as database:
+        """A token is used up by a key. Raises Busy if that cannot be kept."""
+        with self._writing() as database:
             database.execute("UPDATE token SET used_by = ? WHERE hash = ?", (key, digest))
 
     def registrations(self) -> Iterator[tuple[str, LocalWorkload]]:
@@ -108,8 +110,8 @@ class Store:
     def save_registrations(
         self, node: str, upserted: tuple[LocalWorkload, ...], gone: tuple[str, ...]
     ) -> None:
-        """Keep what a node has reported."""
-        with self._database as database:
+        """Keep what a node has reported. Raises Busy if that cannot be."""
+        with self._writing() as database:
             database.executemany(
                 "DELETE FROM registration WHERE node = ? AND uid = ?", [(node, uid) for uid in gone]
             )
@@ -118,6 +120,17 @@ class Store:
                 "ON CONFLICT (node, uid) DO UPDATE SET body = excluded.body",
                 [(node, workload.uid, _body(workload)) for workload in upserted],
             )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside, or nothing. Raises Busy for a disk that is full, say."""
+        try:
+            with self._database as database:
+                yield database
+        except sqlite3.OperationalError as error:
+            raise Busy(
+                f"{self.folder / 'control.db'} cannot be written to: {error}; make room there"
+            ) from error
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
