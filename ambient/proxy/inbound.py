@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ambient.core import baggage, inbound
@@ -18,6 +21,7 @@ from ambient.net import sockets
 from ambient.net.relay import Relay
 from ambient.net.tcp import SocketEnd
 from ambient.net.tunnel import ServerTunnel, Tunnel
+from ambient.proxy.live import BEGAN
 
 if TYPE_CHECKING:
     from ambient.aio.tasks import Tasks
@@ -176,6 +180,7 @@ class _Session:
 
     def requested(self, tunnel: ServerTunnel, event: TunnelRequested) -> None:
         """The peer asks for a tunnelled connection."""
+        BEGAN.set(time.monotonic())
         in_flight = self._owner.in_flight
         if len(self._answering) >= IN_FLIGHT or in_flight[self._who] >= IN_FLIGHT_OF_PEER:
             tunnel.refuse(event.stream, 503)
@@ -189,10 +194,11 @@ class _Session:
         task.add_done_callback(lambda _: self._answered(event.stream))
         near = tunnel.end_of(event.stream)
         if near is not None:
-            near.given_up = lambda: self._given_up(event.stream)
+            near.given_up = partial(copy_context().run, self._given_up, event.stream)
 
     def withdrawn(self, count: int) -> None:
         """The peer asked and took it back before anything was done."""
+        BEGAN.set(time.monotonic())
         why = f"the client gave up {count} times before it was heard"
         self._failed("client_gone", why, times=count)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from ambient.telemetry.metrics import Counts, Traffic
 
 POLICY_CHANGE: Final = "connection closed due to policy change"
+
+
+BEGAN: Final[ContextVar[float]] = ContextVar("began")
+"""When the connection that a task sets up was accepted, or asked for in a tunnel; of ``time.monotonic``."""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +106,9 @@ class Live:
         """
         self._traffic.counts(observation.labels(flag)).failed += times
         self._traffic.refused(observation.reporter.value, reason, times)
-        self._access.failed(observation, 0.0, error, flag, policy)
+        began = BEGAN.get(None)
+        lasted = 0.0 if began is None else time.monotonic() - began
+        self._access.failed(observation, lasted, error, flag, policy)
 
     def opened(
         self, uid: str, observation: Observation, relay: Relay, inbound: Connection | None, policy: str | None

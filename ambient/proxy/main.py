@@ -39,6 +39,8 @@ from ambient.telemetry.admin import Admin
 
 CAPABILITIES: Final = ("SYS_ADMIN",)
 """To make sockets in the namespaces of workloads. No others are used."""
+_AGAIN_SECONDS: Final = 1.0
+"""When something is tried again that failed for want of descriptors or memory."""
 _CREDENTIALS: Final = "credentials/"
 """What the deposits of credentials are called, before the identity."""
 
@@ -178,21 +180,21 @@ class Parent:
             try:
                 with connections.witness() as witness:
                     daemon = await zds.ZdsClient.connect(path, self._pods.listeners(), witness.fileno())
-            except Unavailable as error:
+            except (Unavailable, OSError) as error:
                 log.debug("no node daemon yet", why=str(error))
                 await asyncio.sleep(backoff.next_delay())
                 continue
-            backoff.reset()
             self._daemon = daemon
             try:
-                await self._obey(daemon)
+                await self._obey(daemon, backoff)
             except (PeerError, Unavailable) as error:
                 log.warning("lost the node daemon", why=str(error))
             finally:
                 self._daemon = None
                 await daemon.close()
+            await asyncio.sleep(backoff.next_delay())
 
-    async def _obey(self, daemon: zds.ZdsClient) -> None:
+    async def _obey(self, daemon: zds.ZdsClient, backoff: Backoff) -> None:
         named: set[str] = set()
         async for received in daemon.orders():
             error = ""
@@ -211,6 +213,7 @@ class Parent:
                 case zds.SnapshotSent():
                     await self._pods.keep_only(frozenset(named))
                     self._begin()
+                    backoff.reset()
             await received.acknowledge(error)
 
     def _welcomed(self, node: str, maps: Sequence[int]) -> None:
@@ -313,10 +316,23 @@ class Parent:
         if credentials is None:
             self._workers.tell(messages.CredentialsForgotten(str(identity)))
         else:
-            with _sealed(credentials) as sealed:
-                self._workers.tell(messages.CredentialsChanged(str(identity)), b"", [sealed])
+            self._hand_out(identity, credentials)
         self._keep(str(identity), credentials)
         self._pods.look()
+
+    def _hand_out(self, identity: SpiffeId, credentials: Credentials | None) -> None:
+        """Have every worker use credentials; None: those are gone meanwhile, or have expired."""
+        if credentials is None:
+            return
+        try:
+            with _sealed(credentials) as sealed:
+                self._workers.tell(messages.CredentialsChanged(str(identity)), b"", [sealed])
+        except (OSError, Unavailable) as error:
+            log.warning("credentials not handed out; tried again", identity=identity, why=str(error))
+            loop = asyncio.get_running_loop()
+            loop.call_later(
+                _AGAIN_SECONDS, lambda: self._hand_out(identity, self._certificates.valid(identity))
+            )
 
     def _mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
         self._pods.check_older(before, after)
@@ -328,12 +344,18 @@ class Parent:
         if credentials is None:
             await self._deposit(_CREDENTIALS + identity, None)
         else:
-            with _sealed(credentials) as sealed:
-                await self._deposit(_CREDENTIALS + identity, sealed)
+            await self._deposit_bytes(_CREDENTIALS + identity, credentials.to_bytes())
 
     async def _deposit_snapshot(self, content: bytes) -> None:
-        with _memory(DEPOSIT, content) as sealed:
-            await self._deposit(DEPOSIT, sealed)
+        await self._deposit_bytes(DEPOSIT, content)
+
+    async def _deposit_bytes(self, name: str, content: bytes) -> None:
+        try:
+            with _memory(name, content) as sealed:
+                await self._deposit(name, sealed)
+        except OSError as error:
+            log.warning("deposit not kept; tried again", name=name, why=str(error))
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._deposit_everything)
 
     def _deposit_everything(self) -> None:
         for held in (*self._node_certificate.all_valid(), *self._certificates.all_valid()):

@@ -93,6 +93,8 @@ class Scraped:
     """Worker → parent; the payload is a traffic table."""
 
     id: int
+    lines_lost: int
+    """Of the access log, since the worker was started."""
 
 
 @dataclass(frozen=True, slots=True)

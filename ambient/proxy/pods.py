@@ -17,7 +17,7 @@ from ambient.aio.backoff import Backoff
 from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
 from ambient.core import enrolment
-from ambient.core.errors import AmbientError
+from ambient.core.errors import AmbientError, Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.pod import Capture, OlderConnection
 from ambient.core.snapshot import Snapshot
@@ -167,6 +167,11 @@ class Pods:
         if known is not None and known.info.netns_cookie != info.netns_cookie:
             await self.remove(uid, now=True)
             known = None
+        try:
+            self._workers.tell(messages.PodAdded(uid, info.netns_cookie), b"", descriptors, retired=False)
+        except Unavailable as error:
+            _close(descriptors)
+            return str(error)
         if known is not None:
             _close(known.descriptors)
             known.info, known.descriptors, known.capture = info, list(descriptors), info.capture
@@ -177,7 +182,6 @@ class Pods:
             captured = info.capture is Capture.ON
             pod = self._pods[uid] = Pod(uid, info, list(descriptors), info.capture, reported=captured)
             pod.task = self._tasks.start(self._bring(pod), f"pod {uid}")
-        self._workers.tell(messages.PodAdded(uid, info.netns_cookie), b"", pod.descriptors, retired=False)
         self._report(pod, captured=pod.reported)
         # Policies may have changed while no daemon could be asked.
         self._recheck(pod)

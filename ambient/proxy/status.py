@@ -58,6 +58,12 @@ class Status:
                     lambda: workers.deaths,
                     is_counter=True,
                 ),
+                Number(
+                    "ambient_access_log_lines_lost",
+                    "Lines of the access log that could not be written in full.",
+                    lambda: workers.lines_lost,
+                    is_counter=True,
+                ),
                 Number("ambient_workers", "Workers that accept connections.", lambda: workers.serving),
                 Number(
                     "ambient_workers_retired",

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -31,7 +32,7 @@ from ambient.net.tls import Contexts, keep_certificates_in_memory
 from ambient.proxy import late, messages
 from ambient.proxy.dial import Dialer
 from ambient.proxy.inbound import Inbound
-from ambient.proxy.live import Live
+from ambient.proxy.live import BEGAN, Live
 from ambient.proxy.outbound import Outbound
 from ambient.proxy.world import LocalPod, World
 from ambient.rpc import wire
@@ -48,6 +49,8 @@ _COMPLAIN_SECONDS: Final = 10.0
 _GOODBYE_SECONDS: Final = 1.0
 _Outbox: TypeAlias = asyncio.Queue[tuple[messages.Message, bytes] | str]
 """A pod's name stands for the count of its connections when it is sent."""
+_SPARE: Final = 8
+"""Descriptors that are let go when the worker retires: to meet the next parent takes some, also when no others are left."""
 _ROLES: Final = (Role.OUTBOUND, Role.PLAINTEXT, Role.HBONE)
 
 
@@ -62,10 +65,12 @@ class Worker:
         self._setting_up_for: dict[str, set[asyncio.Task[None]]] = {}
         self._world = World()
         self._traffic = Traffic()
+        self._access = access
         self._live = Live(self._traffic, access, self._count_changed)
         self._recheck = late.Recheck(lambda: self._world.snapshot, self._live, self._rechecked)
         self._listeners: dict[str, list[socket.socket]] = {}
         self._born_of = os.getppid()
+        self._spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_SPARE)]
         self._retired = False
         self._complained = -_COMPLAIN_SECONDS
         self._crash: BaseException | None = None
@@ -136,6 +141,7 @@ class Worker:
                     sender.cancel()
                 parent.close()
             self._retire()
+            await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _send(self, parent: PacketSocket, outbox: _Outbox) -> None:
         while True:
@@ -160,7 +166,7 @@ class Worker:
         if self._outbox is None:
             return
         self._live.account()
-        self._say(messages.Scraped(0), self._traffic.report())
+        self._say(messages.Scraped(0, self._access.lost), self._traffic.report())
         try:
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._outbox.join()
@@ -193,7 +199,7 @@ class Worker:
                 self._cut(uid, why)
             case messages.Scrape(number):
                 self._live.account()
-                self._say(messages.Scraped(number), self._traffic.report())
+                self._say(messages.Scraped(number, self._access.lost), self._traffic.report())
             case _:
                 raise TypeError(f"a worker does not take {message}")
         if not isinstance(message, messages.Scrape):
@@ -282,6 +288,7 @@ class Worker:
                 # Out of descriptors or memory, or the network's own trouble: it passes, or is not ours to end.
                 self._pause(uid, role, listener, str(error))
                 return
+            BEGAN.set(time.monotonic())
             task = self._setting_up.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
             self._setting_up_for.setdefault(uid, set()).add(task)
             task.add_done_callback(partial(self._set_up, uid))
@@ -322,6 +329,8 @@ class Worker:
             log.info("worker retires", worker=self._index, connections=len(self._live))
             for uid in list(self._listeners):
                 self._stop_listening(uid)
+            for descriptor in self._spare:
+                os.close(descriptor)
             self._inbound.leave()
         self._end_if_idle()
 

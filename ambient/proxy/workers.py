@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -30,9 +31,11 @@ SCRAPE_SECONDS: Final = 1.0
 _STARTED_WELL_SECONDS: Final = 5.0
 _END_SECONDS: Final = 1.0
 """How long a worker whose channel has ended may take to end as well, if it is dying."""
-MOST_SILENT: Final = 15
-"""Scrapes that a worker may leave unanswered, one each 2 s then. One that hears no policies must not carry traffic,
-and what it has not read piles up."""
+MOST_SILENT: Final = 10
+"""Scrapes that a worker may leave unanswered, one each 2 s then: 20 s, after which its peers give its tunnels up too.
+One that hears no policies must not carry traffic, and what it has not read piles up. They are counted, and not
+seconds, so that a parent that was itself stopped for a while does not blame its workers."""
+_ACCEPT_PAUSE_SECONDS: Final = 1.0
 
 Post: TypeAlias = Callable[[messages.Message, bytes, Sequence[int]], None]
 """Sends a message, its payload and descriptors (which stay the caller's) to one worker."""
@@ -56,6 +59,7 @@ class _Member:
     sent: int = 0
     synced: int = 0
     scraped: int = 0
+    lines_lost: int = 0
     silent: int = 0
     """Scrapes since its last answer."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -86,6 +90,8 @@ class Workers:
         self.totals = Totals()
         self.deaths = 0
         """Workers that ended without being asked to."""
+        self.lines_lost = 0
+        """Lines of the access log that could not be written."""
 
     def start(self, count: int) -> None:
         """Listen, and run ``count`` workers for ever. Raises OSError if the path cannot be had."""
@@ -117,10 +123,14 @@ class Workers:
         *,
         retired: bool = True,
     ) -> None:
-        """Send something to every worker; ``retired``: to those of earlier parents too."""
-        for member in self._members:
-            if retired or not member.hello.retired:
-                self._post(member, message, payload, descriptors)
+        """Send something to every worker; ``retired``: to those of earlier parents too.
+
+        Raises Unavailable, with nothing sent to anyone, if there are no descriptors to send with it.
+        """
+        members = [member for member in self._members if retired or not member.hello.retired]
+        duplicates = _duplicated(descriptors, len(members))
+        for member, theirs in zip(members, duplicates, strict=True):
+            self._enqueue(member, message, payload, theirs)
 
     async def settled(self) -> None:
         """Wait until a worker serves, and all that was said so far is in force in every serving one."""
@@ -169,9 +179,14 @@ class Workers:
         backoff = self._backoff()
         while not self._stopping:
             began = time.monotonic()
-            process = await asyncio.create_subprocess_exec(
-                *self._command(index), stdin=asyncio.subprocess.DEVNULL
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command(index), stdin=asyncio.subprocess.DEVNULL
+                )
+            except OSError as error:
+                log.error("worker cannot be started", worker=index, why=error.strerror)
+                await asyncio.sleep(backoff.next_delay())
+                continue
             self._processes[index] = process
             status = await self._end_of(process)
             if self._stopping:
@@ -208,7 +223,12 @@ class Workers:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                accepted, _ = await loop.sock_accept(listener)
+                try:
+                    accepted, _ = await loop.sock_accept(listener)
+                except OSError as error:  # No descriptors are left, most likely: spinning would not make any.
+                    log.error("a worker cannot be met", why=error.strerror)
+                    await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                    continue
                 self._tasks.start(self._converse(PacketSocket(accepted)), "worker's channel")
         finally:
             listener.close()
@@ -258,11 +278,15 @@ class Workers:
     def _post(
         self, member: _Member, message: messages.Message, payload: bytes, descriptors: Sequence[int]
     ) -> None:
-        # Duplicates, because what is sent later may have been closed by its owner meanwhile.
+        (theirs,) = _duplicated(descriptors, 1)
+        self._enqueue(member, message, payload, theirs)
+
+    def _enqueue(self, member: _Member, message: messages.Message, payload: bytes, theirs: list[int]) -> None:
+        """Put a message in line, with descriptors that are closed when it has left."""
         *parts, last = messages.packets(message, payload)
         for part in parts:
             member.outbox.put_nowait((part, []))
-        member.outbox.put_nowait((last, [os.dup(fd) for fd in descriptors]))
+        member.outbox.put_nowait((last, theirs))
         if not isinstance(message, messages.Scrape):
             member.sent += 1
 
@@ -271,8 +295,10 @@ class Workers:
             case messages.Synced():
                 member.synced += 1
                 self._note_change()
-            case messages.Scraped(number):
+            case messages.Scraped(number, lines_lost):
                 self.totals.update(member.hello.pid, payload)
+                self.lines_lost += lines_lost - member.lines_lost
+                member.lines_lost = lines_lost
                 member.scraped = max(member.scraped, number)
                 self._note_change()
             case messages.PodConnections(uid, count):
@@ -313,3 +339,21 @@ class Workers:
     def _note_change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _duplicated(descriptors: Sequence[int], times: int) -> list[list[int]]:
+    """Of each descriptor so many duplicates, because what is sent later may have been closed by its owner meanwhile.
+
+    Raises Unavailable, with none of them open, if they cannot all be had.
+    """
+    made: list[list[int]] = []
+    try:
+        for _ in range(times):
+            made.append([])
+            for descriptor in descriptors:
+                made[-1].append(os.dup(descriptor))
+    except OSError as error:
+        for duplicate in itertools.chain.from_iterable(made):
+            os.close(duplicate)
+        raise Unavailable(f"workers cannot be told: {error.strerror}") from error
+    return made

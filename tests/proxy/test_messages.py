@@ -14,7 +14,7 @@ SAMPLES = [
     messages.MeshChanged(more=True),
     messages.Cut("local/a", "why\nnot"),
     messages.Scrape(7),
-    messages.Scraped(7),
+    messages.Scraped(7, lines_lost=0),
     messages.Synced(2),
     messages.PodConnections("local/a", 0),
     messages.Part(),

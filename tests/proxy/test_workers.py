@@ -116,7 +116,7 @@ def test_counters_of_any_size_arrive(tmp_path: Path) -> None:
 
         async def tell() -> None:
             channel = await parent.member()
-            for packet in messages.packets(messages.Scraped(1), traffic.report()):
+            for packet in messages.packets(messages.Scraped(1, lines_lost=0), traffic.report()):
                 assert len(packet) < packets.MOST_BYTES
                 await channel.send(packet)
             await until(lambda: len(parent.workers.totals.table()) == 2000)
