@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from topology import cgroup
+from topology.disk import Disk
 from topology.namespace import entered
 from topology.nodes import Host, Node, Pod, Topology
 from topology.objects import Object
@@ -58,7 +59,8 @@ class Workload:
 class Mesh:
     """A control plane on a host of its own, and nodes with daemon and proxy."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, *, on_disks: bool = False) -> None:
+        """``on_disks``: each state, run and log folder is on a small disk of its own, which can be full."""
         self.topology = topology
         self.host: Host = topology.host("control")
         self.folder = topology.folder / "control"
@@ -66,6 +68,15 @@ class Mesh:
         self.state = self.folder / "state"
         self.config.mkdir(parents=True)
         self.state.mkdir()
+        self.disks: dict[str, Disk] | None = None
+        self.root_cert = self.state / "root-cert.pem"
+        self._inside: tuple[str, ...] = ()
+        if on_disks:
+            disk = self.host.disk(self.state)
+            self.disks = {"state": disk}
+            self.root_cert = disk.path / "root-cert.pem"
+            # SQLite follows the links of a path by itself, out of the disk: whoever uses the database lives inside.
+            self._inside = disk.inside
         self.nodes: list[MeshNode] = []
         self.control: Process | None = None
 
@@ -86,7 +97,7 @@ class Mesh:
     def start_control(self) -> Process:
         """Start the control plane, or start it again, and wait until it serves."""
         self.control = self.host.popen(
-            "control",
+            "control", *self._inside,
             AMBIENT, "control", "--config", self.config, "--state-dir", self.state,
             "--advertise", str(self.host.v4), "--log-format", "json",
         )  # fmt: skip
@@ -94,9 +105,13 @@ class Mesh:
         return self.control
 
     def token(self, node: str) -> str:
-        ran = self.host.run(AMBIENT, "token", "create", "--node", node, "--state-dir", self.state)
+        ran = self.operate("token", "create", "--node", node)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.strip()
+
+    def operate(self, *command: str) -> CompletedProcess[str]:
+        """A command of the control plane's operator."""
+        return self.host.run(*self._inside, AMBIENT, *command, "--state-dir", self.state)
 
     # ---- nodes and workloads
 
@@ -162,7 +177,15 @@ class MeshNode:
         )
         for path in (self.run_dir, self.daemon_state, self.proxy_state):
             path.mkdir(parents=True)
-        self.access_log = folder / "access.log"
+        self.disks: dict[str, Disk] = {}
+        self.log_dir = folder
+        if self.mesh.disks is not None:
+            for name in ("run", "state", "proxy", "log"):
+                self.disks[name] = self.node.disk(folder / name)
+            self.run_dir, self.daemon_state, self.proxy_state, self.log_dir = (
+                self.disks[name].path for name in ("run", "state", "proxy", "log")
+            )
+        self.access_log = self.log_dir / "access.log"
         self.token_file = folder / "token"
         self.mesh.topology.at_exit(self.uninstall)
 
@@ -189,7 +212,7 @@ class MeshNode:
         self.proxy = self.node.popen(
             "proxy",
             AMBIENT, "proxy", "--run-dir", self.run_dir, "--state-dir", self.proxy_state,
-            "--root-cert", self.mesh.state / "root-cert.pem", "--token-file", self.token_file,
+            "--root-cert", self.mesh.root_cert, "--token-file", self.token_file,
             "--control", f"{self.mesh.host.v4}:15012", "--bootstrap", f"{self.mesh.host.v4}:15013",
             "--admin", "{}:{}".format(*self.admin), "--workers", str(self.workers),
             "--access-log", self.access_log, "--log-format", "json", "--log-level", "debug",

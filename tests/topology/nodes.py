@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from topology import cgroup
+from topology.disk import HOLD, Disk
 from topology.leftovers import PINS
 from topology.namespace import Namespace
 from topology.process import OWNER, Process, entering
@@ -168,6 +169,13 @@ class Host(Place):
         """What ``apps/call.py`` saw of one connection from the host itself, as a probe would make it."""
         process = self.popen("call", *app_command("call", target, port, *arguments))
         return process.finished(timeout)[-1]
+
+    def disk(self, folder: Path, size: str = "4m") -> Disk:
+        """A disk for one folder of the host's programs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        holder = self.popen("disk", "unshare", "--mount", "--", "/bin/sh", "-c", HOLD, str(folder), size)
+        holder.wait_for_line(event="mounted")
+        return Disk(holder, folder)
 
     def group(self, name: str) -> Path:
         folder = self.cgroup / name
