@@ -14,6 +14,7 @@ from ambient.telemetry import log
 
 if TYPE_CHECKING:
     from ambient.control.tokens import Tokens
+    from ambient.core.pki.keys import PublicKey
     from ambient.rpc.signing import SigningRequest
 
 SHORTEST: Final = timedelta(seconds=10)
@@ -75,7 +76,7 @@ class CertificateAuthority:
         )
 
     def _sign(
-        self, key: issue.PublicKey, identity: SpiffeId | NodeId, caller: NodeId, request: SigningRequest
+        self, key: PublicKey, identity: SpiffeId | NodeId, caller: NodeId, request: SigningRequest
     ) -> tuple[bytes, ...]:
         lifetime = max(SHORTEST, min(request.lifetime or self._lifetime, self._lifetime))
         chain = issue.issue(self._authority, key, identity, self._clock(), lifetime)

@@ -72,6 +72,18 @@ class Peers:
         return found
 
 
+class HandshakeFailed(PeerError):
+    """TLS itself could not agree with the peer."""
+
+    reason = "tls"
+
+
+class WrongServer(PeerError):
+    """A server proved to be someone, and not who it must be."""
+
+    reason = "wrong_server"
+
+
 class Contexts:
     """The TLS contexts of one workload's credentials. Live connections keep the ones they began with."""
 
@@ -111,7 +123,7 @@ class Contexts:
             uri = verify.spiffe_uri(leaf)
             if uri not in expect:
                 wanted = ", ".join(sorted(expect))
-                raise PeerError(f"tls error: the server is {uri}, not {wanted}")
+                raise WrongServer(f"tls error: the server is {uri}, not {wanted}")
             made.append(make())
             return made[0]
 
@@ -166,8 +178,9 @@ class _Checked(asyncio.Protocol):
         session = transport.get_extra_info("ssl_object")
         try:
             if session.selected_alpn_protocol() != "h2":
-                raise PeerError("tls error: the peer does not speak h2")
+                raise HandshakeFailed("tls error: the peer does not speak h2")
             chain = tuple(session.get_verified_chain())
+            verify.check_length(chain)
             self._peers.check(chain)
             tunnel = self._make(chain[0])
             self._peers.add(tunnel, chain)
@@ -204,9 +217,9 @@ def _context(side: int, credentials: Credentials) -> ssl.SSLContext:
 def _translated(error: Exception) -> PeerError | Unavailable:
     match error:
         case ssl.SSLCertVerificationError():
-            return PeerError(f"tls error: {error.verify_message}")
+            return verify.BadCertificate(f"tls error: {error.verify_message}")
         case ssl.SSLError():
-            return PeerError(f"tls error: {error.reason}")
+            return HandshakeFailed(f"tls error: {error.reason}")
         case TimeoutError():
             return Unavailable(f"tls error: no handshake within {HANDSHAKE_SECONDS:.0f} s")
         case _:

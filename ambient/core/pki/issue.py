@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
 from ambient.core.model.identity import NodeId
 from ambient.core.pki.csr import key_to_pem, new_key
+from ambient.core.pki.keys import STRONG, PublicKey, strong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +36,6 @@ LEAF_LIFETIME: Final = timedelta(hours=24)
 ROOT_LIFETIME: Final = timedelta(days=3650)
 SERVER_NAME: Final = "ambient-control"
 """A DNS name that every certificate of a control plane carries; its clients expect it whatever they dial."""
-
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
 class BadRequest(PeerError):
@@ -114,17 +113,10 @@ def requested_key(csr_pem: bytes) -> PublicKey:
         raise BadRequest("the certificate request is not a PEM PKCS #10 request") from error
     if not is_signed:
         raise BadRequest("the certificate request is not signed by its own key")
-    match key:
-        case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
-            return key
-        case rsa.RSAPublicKey() if 2048 <= key.key_size <= 8192:
-            return key
-        case ed25519.Ed25519PublicKey():
-            return key
-        case _:
-            raise BadRequest(
-                "the certificate request's key is too weak or of an unknown kind: use P-256, P-384, Ed25519 or RSA 2048-8192"
-            )
+    believed = strong(key)
+    if believed is None:
+        raise BadRequest(f"the certificate request's key is too weak or of an unknown kind: use {STRONG}")
+    return believed
 
 
 def requested_node(csr_pem: bytes) -> NodeId | None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import verification
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
 from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.pki.keys import STRONG, strong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+
+MOST_CERTIFICATES: Final = 10
+"""In a chain from leaf to root."""
 
 
 class BadCertificate(PeerError):
@@ -47,8 +53,14 @@ def node_of(leaf: bytes) -> NodeId:
 
 
 def spiffe_uri(leaf: bytes) -> str:
-    """The SPIFFE URI that is the one URI SAN of a certificate (DER or PEM). Raises BadCertificate if there is none or another."""
+    """The SPIFFE URI that is the one URI SAN of a leaf certificate (DER or PEM).
+
+    Raises BadCertificate if there is none or another, or if it is no leaf (X.509-SVID, sections 4.1 and 4.3), or its
+    key is not one that we would certify. An extended key usage may be missing: TLS looks at it where there is one, and
+    SPIFFE's and Istio's own verifiers ask no more.
+    """
     certificate = load(leaf)
+    _check_leaf(certificate)
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
@@ -61,6 +73,14 @@ def spiffe_uri(leaf: bytes) -> str:
     if not uris[0].startswith("spiffe://"):
         raise BadCertificate(f"{uris[0]!r} in the certificate is not a SPIFFE identity")
     return uris[0]
+
+
+def check_length(chain: Sequence[bytes]) -> None:
+    """A chain that TLS has verified is not longer than any that an authority needs. Raises BadCertificate."""
+    if len(chain) > MOST_CERTIFICATES:
+        raise BadCertificate(
+            f"the certificate leads to its root by {len(chain)} certificates; {MOST_CERTIFICATES} are taken"
+        )
 
 
 def check_chain(chain: Sequence[bytes], roots_pem: bytes, now: datetime) -> None:
@@ -83,6 +103,22 @@ def check_trust_domain(own: SpiffeId | NodeId, peer: SpiffeId | NodeId) -> None:
     """A peer is of our own trust domain. Raises TrustDomainMismatch."""
     if own.trust_domain != peer.trust_domain:
         raise TrustDomainMismatch(f"{peer} is not of trust domain {own.trust_domain}")
+
+
+def _check_leaf(certificate: x509.Certificate) -> None:
+    try:
+        extensions = certificate.extensions
+        key = certificate.public_key()
+    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise BadCertificate("the certificate's extensions or key cannot be read") from error
+    for extension in extensions:
+        match extension.value:
+            case x509.BasicConstraints(ca=True):
+                raise BadCertificate("the certificate is an authority's; nobody may speak with it")
+            case x509.KeyUsage() as usage if usage.key_cert_sign or usage.crl_sign:
+                raise BadCertificate("the certificate may sign others; nobody may speak with it")
+    if strong(key) is None:
+        raise BadCertificate(f"the certificate's key is too weak or of an unknown kind: use {STRONG}")
 
 
 def load(certificate: bytes) -> x509.Certificate:
