@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hostile.certificates import Presented, Signer
-from hostile.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, read
+from hostile.frames import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, Plain, frame, read
 from topology.namespace import entered
 
 from ambient.core.pki import issue
@@ -86,19 +86,26 @@ class Caller:
         said, self._unread = self._unread[:whole], self._unread[whole:]
         return read(said)
 
-    def ended(self, seconds: float) -> bool:
-        """Whether the peer closes within a time."""
+    def outcome(self, seconds: float = 30) -> str:
+        """Whether the tunnel is ``alive``, once the peer has heard all that was said, or has ``ended``."""
+        last = b"the last"
+        self.say(frame(PING, 0, last))
         until = time.monotonic() + seconds
+        heard = b""
         try:
             while (left := until - time.monotonic()) > 0:
                 self.tls.settimeout(left)
-                if not self.tls.recv(65536):
-                    return True
+                data = self.tls.recv(65536)
+                if not data:
+                    return "ended"
+                heard = heard[-64:] + data
+                if frame(PING, 0, last, ACK) in heard:
+                    return "alive"
         except TimeoutError:
-            return False
+            pass
         except OSError:
-            return True
-        return False
+            return "ended"
+        raise AssertionError(f"neither an answer nor an end within {seconds} s")
 
     def close(self) -> None:
         self.tls.close()
@@ -111,7 +118,5 @@ def true_context(mesh: Mesh, uri: str) -> ssl.SSLContext:
 
 def connect_to(authority: str, stream: int) -> bytes:
     """A request, as a HEADERS frame."""
-    from hostile.frames import Plain  # noqa: PLC0415
-
     fields = [(":method", "CONNECT"), (":authority", authority)]
     return frame(HEADERS, stream, Plain().encode(fields), END_HEADERS)
