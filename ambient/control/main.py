@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from ambient.aio.tasks import Tasks
 from ambient.control import folder
@@ -36,6 +37,9 @@ from ambient.rpc.signing import signing_service
 from ambient.telemetry import exposition, log
 from ambient.telemetry.admin import Admin, ready
 from ambient.telemetry.exposition import Number
+
+LOOK_SECONDS: Final = 10.0
+"""How often the wall clock is looked at, which may jump, until the server's certificate is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +264,10 @@ class Control:
             certificate = self._certificate
             due = next_renewal(certificate.not_before, certificate.not_after, random.uniform(-1, 1))  # noqa: S311
             # Asked again and again, as the wall clock may jump.
-            while (left := (due - self._clock()).total_seconds()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(min(left, 60))
+            while (left := (due - self._clock()).total_seconds()) > 0 and (  # noqa: ASYNC110
+                self._clock() >= certificate.not_before
+            ):
+                await asyncio.sleep(min(left, LOOK_SECONDS))
             self._certificate = self._new_certificate()
             log.info("server certificate renewed", not_after=self._certificate.not_after)
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 CONCURRENT: Final = 8
 """Requests that may be with the authority at once. Source: the peers' figure."""
+LOOK_SECONDS: Final = 10.0
+"""How often the wall clock is looked at, which may jump: forward past the end of a certificate, or back before its
+beginning, when nobody with that clock takes it."""
 I = TypeVar("I", NodeId, SpiffeId)  # noqa: E741
 
 Sign = Callable[[I, bytes], Awaitable[tuple[bytes, ...]]]
@@ -144,10 +147,18 @@ class Certificates(Generic[I]):
     async def _until_due(self, kept: _Kept[I], credentials: Credentials) -> None:
         jitter = random.uniform(-1, 1)  # noqa: S311  # It spreads load; nothing secret hangs on it.
         due = rotation.next_renewal(credentials.not_before, credentials.not_after, jitter)
-        try:
-            async with asyncio.timeout(max(0.0, (due - self._now()).total_seconds())):
-                await kept.due.wait()
-        except TimeoutError:
+        loop = asyncio.get_running_loop()
+        left = (due - self._now()).total_seconds()
+        # By the clock that runs evenly as well: one that stands still or went back puts nothing off.
+        latest = loop.time() + left
+        while left > 0:
+            try:
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await kept.due.wait()
+            except TimeoutError:
+                left = min((due - self._now()).total_seconds(), latest - loop.time())
+                if self._now() >= credentials.not_before:
+                    continue
             return
 
     async def _request(self, identity: I) -> Credentials:

@@ -531,3 +531,23 @@ async def test_the_server_certificate_renews_itself_and_is_shown_at_once(tmp_pat
         control._certificate = control._new_certificate()
         async with open_bootstrap_channel(target, roots(control)) as channel:
             assert await sign(channel, csr.new_request(WEB).csr_pem, token=control.create_token("n1", 0))
+
+
+async def test_a_clock_that_jumps_has_the_server_certificate_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr("ambient.control.main.LOOK_SECONDS", 0.05)
+    clock = Clock()
+    async with control_plane(tmp_path, clock) as control:
+        first = control._certificate
+        clock.ahead += timedelta(days=3)
+        async with asyncio.timeout(5):
+            while control._certificate is first:
+                await asyncio.sleep(0.01)
+        second = control._certificate
+        assert second.not_before <= clock() < second.not_after
+        clock.ahead -= timedelta(days=3)
+        await asyncio.sleep(0.3)
+        assert clock() < second.not_before
+        # A node whose clock is right must be able to verify it.
+        async with asyncio.timeout(5):
+            while not control._certificate.not_before <= clock():
+                await asyncio.sleep(0.01)

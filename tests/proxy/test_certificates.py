@@ -198,3 +198,52 @@ def test_expired_deposited_credentials_are_not_restored() -> None:
         assert heir.told == []
 
     run(scenario)
+
+
+def test_a_clock_that_jumps_past_the_end_has_it_renewed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ambient.proxy.certificates.LOOK_SECONDS", 0.05)
+
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        world.now += timedelta(days=30)
+        assert world.keeper.valid(ALICE) is None
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        assert world.requests == [ALICE, ALICE]
+
+    run(scenario)
+
+
+def test_a_clock_that_goes_back_before_the_beginning_has_it_renewed_and_does_not_spin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ambient.proxy.certificates.LOOK_SECONDS", 0.1)
+
+    async def scenario(world: World) -> None:
+        world.now += timedelta(days=1)
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        world.now -= timedelta(hours=12)
+        await world.until(lambda: len(world.requests) == 2)
+        held = world.keeper.valid(ALICE)
+        assert held is not None
+        assert held.not_before <= world.now < held.not_after
+        await asyncio.sleep(0.5)
+        assert world.requests == [ALICE, ALICE]
+        # The authority's clock may be the right one: then what it issues begins later, again and again.
+        world.now -= timedelta(hours=6)
+        issued = world.now + timedelta(hours=3)
+        sign = world.sign
+
+        async def ahead(identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
+            ours, world.now = world.now, issued
+            try:
+                return await sign(identity, csr_pem)
+            finally:
+                world.now = ours
+
+        world.keeper._sign = ahead
+        await asyncio.sleep(1)
+        assert 3 <= len(world.requests) <= 13
+
+    run(scenario)
