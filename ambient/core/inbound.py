@@ -6,7 +6,7 @@ The same questions are asked of a live connection when a new snapshot comes (``r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,6 +64,8 @@ class Admit:
     """The service that the client meant, if it is one that the workload serves."""
     would_deny: str | None = None
     """A dry-run DENY policy that matches."""
+    would_allow: str | None = None
+    """A dry-run ALLOW policy that matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Reject:
     policy: str | None
     """The DENY policy that matched."""
     flag: ResponseFlag
+    would_deny: str | None = None
+    would_allow: str | None = None
 
 
 def admit_tunnel(snapshot: Snapshot, workload: Workload | None, request: TunnelRequest) -> Admit | Reject:
@@ -142,10 +146,11 @@ def _admit(
     if target.port in OWN_PORTS:
         return _reject(Rejection.RECURSIVE, f"attempted recursive call to ourselves: {target}")
     match authorize(snapshot, workload, connection):
-        case Allowed(policy, would_deny):
-            return Admit(target, policy, service, would_deny)
-        case Denied(policy, why):
-            return _reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
+        case Allowed(policy, would_deny, would_allow):
+            return Admit(target, policy, service, would_deny, would_allow)
+        case Denied(policy, why, would_deny, would_allow):
+            rejection = _reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
+            return replace(rejection, would_deny=would_deny, would_allow=would_allow)
 
 
 _ANSWERS = {

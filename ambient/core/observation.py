@@ -150,6 +150,10 @@ class Observation:
     """The other proxy, or (at the destination) the authority that was asked for; None for plain TCP."""
     service: Service | None = None
     security: Security = Security.UNKNOWN
+    would_deny: str | None = None
+    """A dry-run DENY policy that matches: it would have been denied."""
+    would_allow: str | None = None
+    """A dry-run ALLOW policy that matches."""
 
     def labels(self, flag: ResponseFlag = ResponseFlag.NONE) -> Labels:
         """Values for ``LABELS``."""
@@ -201,6 +205,8 @@ class Observation:
             "dst.identity": destination.identity,
             "dst.cluster": destination.cluster,
             "direction": _DIRECTION[self.reporter],
+            "dry_run.would_deny": self.would_deny,
+            "dry_run.would_allow": self.would_allow,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -104,6 +105,7 @@ class Inbound:
         source = snapshot.workload_at(client.ip)
         seen = _observation(workload, client, destination, None, Party.of(source))
         decision = inbound.admit_plaintext(snapshot, workload, client, destination)
+        seen = _with_dry_run(seen, decision)
         match decision:
             case inbound.Reject():
                 self.live.failed(seen, decision.flag, decision.why.value, decision.detail, decision.policy)
@@ -236,10 +238,12 @@ class _Session:
         match decision:
             case inbound.Reject():
                 seen = _observation(workload, client, self._local, self._identity, caller)
+                seen = _with_dry_run(seen, decision)
                 tunnel.refuse(event.stream, decision.status)
                 live.failed(seen, decision.flag, decision.why.value, decision.detail, decision.policy)
             case inbound.Admit(target, policy, service):
                 seen = _observation(workload, client, target, self._identity, caller, service, self._local)
+                seen = _with_dry_run(seen, decision)
                 try:
                     far = SocketEnd(await self._owner.dialer.application(pod, target, client))
                 except Unavailable as error:
@@ -268,6 +272,12 @@ class _Session:
         if source is not None and source.identity == self._identity:
             return Party.of(source, self._identity)
         return Party.claiming(baggage.parse_baggage(claims), self._identity)
+
+
+def _with_dry_run(seen: Observation, decision: inbound.Admit | inbound.Reject) -> Observation:
+    if decision.would_deny is None and decision.would_allow is None:
+        return seen
+    return replace(seen, would_deny=decision.would_deny, would_allow=decision.would_allow)
 
 
 def _true_client(request: inbound.TunnelRequest) -> SocketAddress:

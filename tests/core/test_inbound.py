@@ -97,6 +97,11 @@ TUNNELS = {
         request(),
         Admit(at("10.0.0.1:8080"), None, None, "shop/no"),
     ),
+    "dry-run-allow-is-noted-and-allows-nothing": (
+        [SERVER, policy("trial", Action.ALLOW, (), dry_run=True)],
+        request(),
+        Admit(at("10.0.0.1:8080"), None, None, None, "shop/trial"),
+    ),
     "method": ([SERVER], request(method="GET"), (400, Rejection.METHOD, "'GET'")),
     "no-authority": ([SERVER], request(""), (400, Rejection.AUTHORITY, "''")),
     "authority-without-port": ([SERVER], request("10.0.0.1"), (400, Rejection.AUTHORITY, "10.0.0.1")),

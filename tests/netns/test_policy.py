@@ -65,6 +65,27 @@ def test_an_allow_policy_shuts_out_everybody_else(world: World, policy: Policies
     server.node.wait_for_access(direction="inbound", response_flags="DENY", src__workload=old.name)
 
 
+def test_a_dry_run_is_noted_and_not_enforced(world: World, policy: Policies) -> None:
+    client, old, server = world.named("client-one"), world.named("old-client-one"), world.named("server-two")
+    clients = ["cluster.local/ns/shop/sa/client"]
+    deny = objects.authorization_policy("shop", "trial-deny", "DENY", principals=clients)
+    allow = objects.authorization_policy("shop", "trial-allow", "ALLOW", principals=clients)
+    for one in (deny, allow):
+        one["metadata"]["annotations"] = {"istio.io/dry-run": "true"}
+    policy.apply(deny, allow)
+    for caller in (client, old):
+        assert caller.pod.call(server.pod.v4, 8080)["echoed"] == "hello"
+    line = server.node.wait_for_access(
+        **{"dry_run.would_deny": "shop/trial-deny", "src__workload": client.name}
+    )
+    assert line["dry_run.would_allow"] == "shop/trial-allow"
+    line = server.node.wait_for_access(
+        direction="inbound", src__workload=old.name, message="connection complete"
+    )
+    assert "dry_run.would_deny" not in line
+    assert "dry_run.would_allow" not in line
+
+
 def test_strict_refuses_plaintext_and_nothing_leaks(world: World, policy: Policies) -> None:
     client, old, server = world.named("client-one"), world.named("old-client-one"), world.named("server-two")
     policy.apply(objects.peer_authentication("shop", "STRICT"))
