@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.1, help="seconds between ticks")
     parser.add_argument("--marker", default="marker")
     parser.add_argument("--no-held", action="store_true")
+    parser.add_argument("--no-new", action="store_true")
     parser.add_argument("--timeout", type=float, default=10)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
@@ -33,7 +34,8 @@ def main() -> None:
         tick = time.monotonic()
         number += 1
         text = f"{arguments.marker} {number}"
-        request(arguments, text)
+        if not arguments.no_new:
+            request(arguments, text)
         if not arguments.no_held:
             held = held_request(arguments, held, text)
         time.sleep(max(0.0, arguments.every - (time.monotonic() - tick)))
