@@ -7,6 +7,7 @@ accepts nothing more, carries what it has to the end, and follows the next paren
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -20,7 +21,6 @@ import uvloop
 
 from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
-from ambient.core import delta
 from ambient.core.pki.bundle import Credentials
 from ambient.core.pki.revocation import Revocations
 from ambient.core.redirection import Role
@@ -32,10 +32,10 @@ from ambient.net.tls import Contexts, keep_certificates_in_memory
 from ambient.proxy import late, messages
 from ambient.proxy.dial import Dialer
 from ambient.proxy.inbound import Inbound
+from ambient.proxy.incoming import Incoming
 from ambient.proxy.live import BEGAN, Live
 from ambient.proxy.outbound import Outbound
 from ambient.proxy.world import LocalPod, World
-from ambient.rpc import wire
 from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog
 from ambient.telemetry.line import Format, Level
@@ -74,8 +74,7 @@ class Worker:
         self._retired = False
         self._complained = -_COMPLAIN_SECONDS
         self._crash: BaseException | None = None
-        self._ahead: Snapshot | None = None
-        """The mesh with what has come of an update that is not whole yet."""
+        self._incoming = Incoming()
         self._outbox: _Outbox | None = None
         """What the parent is to hear; None: there is no parent."""
         self._counts_due: set[str] = set()
@@ -121,7 +120,7 @@ class Worker:
             self._outbox = outbox
             self._counts_due.clear()
             self._traffic.tell_all()
-            self._ahead = None
+            self._incoming.forget()
             assembly = messages.Assembly()
             sender: asyncio.Task[None] | None = None
             try:
@@ -191,10 +190,9 @@ class Worker:
             case messages.RevocationsChanged():
                 self._revocations_changed(payload)
             case messages.MeshChanged(more):
-                change, _ = wire.decode(wire.parse(payload))
-                self._ahead = delta.apply(self._ahead or self._world.snapshot, change)
-                if not more:
-                    self._mesh_changed(self._ahead)
+                after = self._incoming.take(self._world.snapshot, payload, more=more)
+                if after is not None:
+                    self._mesh_changed(after)
             case messages.Cut(uid, why):
                 self._cut(uid, why)
             case messages.Scrape(number):
@@ -253,7 +251,7 @@ class Worker:
             log.info("connections cut by a revoked certificate", worker=self._index, connections=cut)
 
     def _mesh_changed(self, after: Snapshot) -> None:
-        before, self._world.snapshot, self._ahead = self._world.snapshot, after, None
+        before, self._world.snapshot = self._world.snapshot, after
         self._recheck.changed(before, after)
 
     def _rechecked(self, cut: int) -> None:
@@ -363,6 +361,9 @@ def main(index: int, channel: str, access_log: str, style: str, level: str) -> N
         os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640) if access_log else 1
     )
     access = AccessLog(fd, Format(style), Level.of(level))
+
+    # What was imported stays: the cyclic collector need not look at it.
+    gc.freeze()
 
     async def serve() -> None:
         await Worker(index, channel, access).run()
