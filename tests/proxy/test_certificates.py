@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ambient.aio.backoff import Backoff
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import issue
 from ambient.core.pki.bundle import Credentials
+from ambient.proxy import certificates
 from ambient.proxy.certificates import CONCURRENT, Certificates
 
 ALICE = SpiffeId("cluster.local", "shop", "alice")
@@ -245,5 +247,106 @@ def test_a_clock_that_goes_back_before_the_beginning_has_it_renewed_and_does_not
         world.keeper._sign = ahead
         await asyncio.sleep(1)
         assert 3 <= len(world.requests) <= 13
+
+    run(scenario)
+
+
+def test_many_who_want_many_identities_are_served_with_one_request_each() -> None:
+    identities = [SpiffeId("cluster.local", "shop", f"sa-{number}") for number in range(30)]
+
+    async def scenario(world: World) -> None:
+        async def client(offset: int) -> None:
+            for number in range(len(identities)):
+                identity = identities[(number + offset) % len(identities)]
+                world.keeper.want(identity)
+                await world.until(lambda identity=identity: world.keeper.valid(identity) is not None)
+
+        await asyncio.gather(*(client(offset) for offset in range(10)))
+        assert sorted(world.requests, key=str) == sorted(identities, key=str)
+
+    run(scenario)
+
+
+def test_a_renewal_that_is_asked_for_twice_is_made_once() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        for _ in range(10):
+            assert world.keeper.renew(ALICE)
+        await world.until(lambda: len(world.told) == 2)
+        await asyncio.sleep(0.05)
+        assert world.requests == [ALICE, ALICE]
+
+    run(scenario)
+
+
+def test_an_identity_that_is_forgotten_while_it_is_asked_for_can_be_wanted_again() -> None:
+    async def scenario(world: World) -> None:
+        world.gate = asyncio.Event()
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.requests == [ALICE])
+        world.keeper.forget(ALICE)
+        world.keeper.want(ALICE)
+        world.gate.set()
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        assert world.told == [(ALICE, False), (ALICE, True)]
+        assert world.keeper.identities() == (ALICE,)
+
+    run(scenario)
+
+
+def test_who_is_forgotten_while_waiting_gives_up_its_place() -> None:
+    async def scenario(world: World) -> None:
+        world.gate = asyncio.Event()
+        crowd = [SpiffeId("cluster.local", "shop", f"sa-{number}") for number in range(2 * CONCURRENT)]
+        for identity in crowd:
+            world.keeper.want(identity)
+        await world.until(lambda: world.at_once == CONCURRENT)
+        for identity in crowd:
+            world.keeper.forget(identity)
+        world.keeper.want(ALICE)
+        await world.until(lambda: ALICE in world.requests)
+        world.gate.set()
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        assert len(world.requests) == CONCURRENT + 1
+
+    run(scenario)
+
+
+def test_one_identity_that_fails_holds_no_other() -> None:
+    async def scenario(world: World) -> None:
+        world.failing = True
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.error(ALICE) is not None)
+        world.failing = False
+        world.keeper.want(BOB)
+        await world.until(lambda: world.keeper.valid(BOB) is not None)
+        assert world.keeper.error(BOB) is None
+
+    run(scenario)
+
+
+def test_delays_grow_and_begin_anew_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+
+    class Hasty(Backoff):
+        def next_delay(self) -> float:
+            delays.append(super().next_delay())
+            return 0.001
+
+    monkeypatch.setattr(certificates, "Backoff", lambda first, most, _: Hasty(first, most, lambda: 1.0))
+
+    async def scenario(world: World) -> None:
+        world.failing = True
+        world.keeper.want(ALICE)
+        await world.until(lambda: len(delays) >= 3)
+        world.failing = False
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        before = len(delays)
+        assert delays[:3] == [0.5, 1.0, 2.0]
+        world.failing = True
+        world.keeper.renew(ALICE)
+        await world.until(lambda: len(delays) > before)
+        assert delays[before] == 0.5
 
     run(scenario)

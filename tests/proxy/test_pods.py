@@ -327,3 +327,101 @@ def test_removal_waits_for_connections_unless_it_is_now() -> None:
         await asyncio.wait_for(removing, 2)
 
     run(scenario)
+
+
+async def brought(world: World, cookie: int = 5, uid: str = UID) -> list[int]:
+    """Bring a workload as the daemon does; its descriptors are returned, which the pods own from then on."""
+    descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+    world.connected.set(False)
+    assert (
+        await world.pods.add(uid, WorkloadInfo("web", "shop", "web", netns_cookie=cookie), descriptors) == ""
+    )
+    return descriptors
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_the_same_workload_again_is_the_same_pod_with_the_new_descriptors() -> None:
+    async def scenario(world: World) -> None:
+        first = await brought(world)
+        [pod] = world.pods
+        second = await brought(world)
+        assert [*world.pods] == [pod]
+        assert "PodRemoved" not in world.happened
+        assert not any(map(is_open, set(first) - set(second)))
+        assert all(map(is_open, second))
+        assert pod.descriptors == second
+
+    run(scenario)
+
+
+def test_the_same_name_in_another_namespace_is_another_pod() -> None:
+    async def scenario(world: World) -> None:
+        await brought(world)
+        [first] = world.pods
+        await brought(world, cookie=6)
+        [second] = world.pods
+        assert second is not first
+        assert second.info.netns_cookie == 6
+        told = [one for one in world.happened if one in ("PodAdded", "PodRemoved")]
+        assert told == ["PodAdded", "PodRemoved", "PodAdded"]
+
+    run(scenario)
+
+
+def test_add_remove_add_leaves_one_pod_and_no_descriptor_behind() -> None:
+    async def scenario(world: World) -> None:
+        first = await brought(world)
+        await world.pods.remove(UID, now=False)
+        assert not any(map(is_open, first))
+        await world.pods.remove(UID, now=False)
+        second = await brought(world)
+        assert [pod.descriptors for pod in world.pods] == [second]
+
+    run(scenario)
+
+
+def test_what_a_snapshot_does_not_name_is_let_go() -> None:
+    async def scenario(world: World) -> None:
+        await brought(world)
+        other = UID.replace("web", "other")
+        await brought(world, cookie=6, uid=other)
+        await world.pods.keep_only(frozenset({UID}))
+        assert [pod.uid for pod in world.pods] == [UID]
+        await world.pods.keep_only(frozenset({UID}))
+        assert [pod.uid for pod in world.pods] == [UID]
+        await world.pods.keep_only(frozenset())
+        assert [*world.pods] == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 5])
+def test_the_wrong_number_of_descriptors_is_refused_and_none_is_kept(count: int) -> None:
+    async def scenario(world: World) -> None:
+        descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)]
+        why = await world.pods.add(UID, WorkloadInfo("web", "shop", "web", netns_cookie=5), descriptors)
+        assert "came without listeners" in why
+        assert [*world.pods] == []
+        assert not any(map(is_open, descriptors))
+
+    run(scenario)
+
+
+def test_an_order_for_a_pod_that_is_gone_changes_nothing() -> None:
+    async def scenario(world: World) -> None:
+        world.pods.ordered(ENROLLED)
+        await brought(world)
+        await world.pods.remove(UID, now=True)
+        before = list(world.happened)
+        world.pods.ordered(ENROLLED)
+        await asyncio.sleep(0.02)
+        assert world.happened == before
+
+    run(scenario)
