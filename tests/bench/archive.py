@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.case import Round
+from bench.case import Failure, Round
 from bench.histogram import percentile, pooled
 from bench.loads import PERCENTILES
 from bench.results import Results
@@ -25,6 +25,7 @@ class Run:
     """What ran."""
     options: dict[str, Any]
     rounds: list[Round]
+    failures: list[Failure]
 
 
 def write(run: Run, folder: Path) -> Path:
@@ -41,7 +42,7 @@ def write(run: Run, folder: Path) -> Path:
         for verdict in judged(results)
     ]
     content = {**asdict(run), "targets": verdicts, "percentiles of all rounds together": _pooled(run.rounds)}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content) + "\n")
     return path
 
 
@@ -49,7 +50,8 @@ def read(folder: Path) -> Run:
     """The last run that was written there. Raises FileNotFoundError."""
     content = json.loads((folder / _FILE).read_text())
     rounds = [Round(**one) for one in content["rounds"]]
-    return Run(content["machine"], content["peers"], content["options"], rounds)
+    failures = [Failure(**one) for one in content["failures"]]
+    return Run(content["machine"], content["peers"], content["options"], rounds, failures)
 
 
 def _pooled(rounds: list[Round]) -> dict[str, dict[str, dict[str, float | None]]]:

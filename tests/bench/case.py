@@ -27,6 +27,16 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A round that came to nothing."""
+
+    case: str
+    peer: str
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Case(ABC):
     """One thing to measure: figures of a peer, and one figure of each of its processes."""
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from bench import archive, cases
 from bench.archive import Run
-from bench.case import Round
+from bench.case import Failure, Round
 from bench.histogram import percentile, pooled
 from bench.plot import svg
 from bench.report import number, show
@@ -91,7 +91,13 @@ def test_a_target_that_was_not_measured_is_not_judged() -> None:
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    run = Run({"processor": "x"}, {"ambient": "1"}, {"rounds": 1}, both("rps-32", [3, 4], [5, 6]))
+    run = Run(
+        {"processor": "x"},
+        {"ambient": "1"},
+        {"rounds": 1},
+        both("rps-32", [3, 4], [5, 6]),
+        [Failure("new-1", "envoy", 0, "no")],
+    )
     archive.write(run, tmp_path)
     assert archive.read(tmp_path) == run
 
