@@ -24,6 +24,8 @@ from ambient.core.pki import csr, issue
 from ambient.core.pki.bundle import Credentials
 
 CLIENT = SpiffeId("cluster.local", "shop", "client")
+VIP = "203.0.113.10"
+HOST = "server.shop.svc.cluster.local"
 
 
 @dataclass
@@ -57,6 +59,10 @@ def scene() -> Iterator[Scene]:
             objects.service_account("shop", "client"),
             objects.service_account("shop", "server"),
             objects.peer_authentication("shop", "STRICT"),
+            objects.service(
+                "shop", "server", [VIP], {80: 8080, 81: "web", 82: 15008, 83: "lacking"}, {"app": "server"}
+            ),
+            objects.service("shop", "another", ["203.0.113.11"], {80: 8080}, {"app": "nobody"}),
         )
         mesh.start_control()
         kubelet = topology.cgroup / "kubelet"
@@ -65,7 +71,9 @@ def scene() -> Iterator[Scene]:
         two = mesh.node("two", node_flags=["--prober-cgroup", kubelet])
         server_pod = two.node.pod("server")
         server_pod.serve("echo", 8080)
-        server = two.add(server_pod, "shop", "server")
+        server = two.add(
+            server_pod, "shop", "server", labels={"app": "server", "port.ambient.dev/web": "8080"}
+        )
         client = one.add(one.node.pod("client"), "shop", "client")
         impostor = two.node.pod("impostor")
         entry = objects.workload_entry("shop", "impostor", impostor.v4, serviceAccount="server")
@@ -104,7 +112,10 @@ class Caller:
     def __init__(self, pod: Pod, target: object, made: ssl.SSLContext) -> None:
         with entered(pod.netns):
             plain = socket.create_connection((str(target), 15008), timeout=5)
-        self.tls = made.wrap_socket(plain)
+        with contextlib.ExitStack() as unless_shaken:
+            unless_shaken.callback(plain.close)
+            self.tls = made.wrap_socket(plain)
+            unless_shaken.pop_all()
         self.machine = Hbone(Role.CLIENT)
 
     def ask(self, authority: str, method: str = "CONNECT") -> list[HboneEvent]:
@@ -153,6 +164,25 @@ def test_a_true_certificate_may_call_and_is_named(scene: Scene) -> None:
         pytest.param("SERVER:15001", "CONNECT", 503, "recursive", id="outbound-port"),
         pytest.param("SERVER:15006", "CONNECT", 503, "recursive", id="plaintext-port"),
         pytest.param("SERVER:8099", "CONNECT", 503, "8099", id="nobody-listens"),
+        pytest.param("SERVER:15000", "CONNECT", 503, "15000", id="admin-port"),
+        pytest.param("127.0.0.1:8080", "CONNECT", 400, "ip mismatch", id="loopback"),
+        pytest.param("[::1]:8080", "CONNECT", 400, "ip mismatch", id="loopback-v6"),
+        pytest.param("[::ffff:127.0.0.1]:15000", "CONNECT", 400, "ip mismatch", id="mapped-loopback"),
+        pytest.param("0.0.0.0:8080", "CONNECT", 400, "ip mismatch", id="unspecified"),
+        pytest.param(f"{VIP}:80", "CONNECT", 400, "ip mismatch", id="virtual-address"),
+        pytest.param("localhost:8080", "CONNECT", 503, "no service", id="localhost"),
+        pytest.param(f"{HOST}:99", "CONNECT", 503, "no valid target port", id="name-without-such-a-port"),
+        pytest.param(
+            f"{HOST}:83", "CONNECT", 503, "no valid target port", id="name-without-such-a-named-port"
+        ),
+        pytest.param(f"{HOST}:82", "CONNECT", 503, "recursive", id="name-that-leads-to-hbone"),
+        pytest.param(
+            "another.shop.svc.cluster.local:80",
+            "CONNECT",
+            503,
+            "no service",
+            id="name-that-it-does-not-serve",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_status(
@@ -169,6 +199,27 @@ def test_what_cannot_be_is_refused_with_its_status(
         "a line of the refusal",
     )
     assert error in scene.server.node.access_lines(message="connection failed")[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        pytest.param(f"{HOST}:80", id="port"),
+        pytest.param(f"{HOST}:81", id="named-port"),
+        pytest.param(f"{HOST.title()}:80", id="capitals"),
+        pytest.param("[::ffff:SERVER]:8080", id="mapped-address"),
+    ],
+)
+def test_a_name_of_a_service_is_its_target_port_here(scene: Scene, authority: str) -> None:
+    caller = Caller(
+        scene.outsider, scene.server.pod.v4, context(ssl.PROTOCOL_TLS_CLIENT, credentials(scene, CLIENT))
+    )
+    assert statuses(caller.ask(authority.replace("SERVER", str(scene.server.pod.v4)))) == [200]
+    caller.close()
+    line = scene.server.node.access_lines(direction="inbound", message="connection opened")[-1]
+    assert line["dst.addr"] == f"{scene.server.pod.v4}:8080"
+    if "svc" in authority.lower():
+        assert line["dst.service"] == HOST
 
 
 @pytest.mark.parametrize(
@@ -189,12 +240,12 @@ def test_who_cannot_prove_an_identity_of_the_mesh_gets_no_answer(scene: Scene, k
         case _:
             alpn = "http/1.1"
     known = len(scene.server.node.access_lines(response_flags="TLS_FAILURE"))
-    with contextlib.suppress(OSError):
-        caller = Caller(
-            scene.outsider, scene.server.pod.v4, context(ssl.PROTOCOL_TLS_CLIENT, held, alpn=alpn)
-        )
+    made = context(ssl.PROTOCOL_TLS_CLIENT, held, alpn=alpn)
+    with (
+        contextlib.suppress(OSError),
+        contextlib.closing(Caller(scene.outsider, scene.server.pod.v4, made)) as caller,
+    ):
         assert statuses(caller.ask(f"{scene.server.pod.v4}:8080")) == []
-        caller.close()
     scene.server.node.wait(
         lambda: len(scene.server.node.access_lines(response_flags="TLS_FAILURE")) > known,
         "a line of the refusal",
