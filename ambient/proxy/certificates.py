@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ambient.aio.backoff import Backoff
+from ambient.aio.places import Places
 from ambient.core.errors import AmbientError
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki import csr, rotation
@@ -65,7 +66,7 @@ class Certificates(Generic[I]):
         self._changed: Callable[[I, Credentials | None], None] = changed
         self._tasks, self._now = tasks, now
         self._kept: dict[I, _Kept[I]] = {}
-        self._room = asyncio.Semaphore(CONCURRENT)
+        self._places = Places(CONCURRENT)
 
     def want(self, identity: I) -> None:
         """Have a certificate for ``identity`` from now on; at once if there is none that is valid."""
@@ -121,7 +122,8 @@ class Certificates(Generic[I]):
             if kept.credentials is not None:
                 await self._until_due(kept, kept.credentials)
             try:
-                async with self._room:
+                # Somebody waits for a first certificate; a renewal has half a life of time.
+                async with self._places.place(urgent=kept.credentials is None):
                     credentials = await self._request(kept.identity)
             except AmbientError as error:
                 kept.error = str(error)

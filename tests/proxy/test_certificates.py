@@ -350,3 +350,23 @@ def test_delays_grow_and_begin_anew_after_a_success(monkeypatch: pytest.MonkeyPa
         assert delays[before] == 0.5
 
     run(scenario)
+
+
+def test_first_certificates_go_before_renewals() -> None:
+    crowd = [SpiffeId("cluster.local", "shop", f"sa-{number}") for number in range(2 * CONCURRENT)]
+
+    async def scenario(world: World) -> None:
+        for identity in crowd:
+            world.keeper.want(identity)
+        await world.until(lambda: len(world.told) == len(crowd))
+        world.gate = asyncio.Event()
+        for identity in crowd:
+            world.keeper.renew(identity)
+        await world.until(lambda: world.at_once == CONCURRENT)
+        world.keeper.want(ALICE)
+        await asyncio.sleep(0.02)
+        world.gate.set()
+        await world.until(lambda: len(world.told) == 2 * len(crowd) + 1)
+        assert world.requests.index(ALICE) == len(crowd) + CONCURRENT
+
+    run(scenario)

@@ -206,3 +206,16 @@ def test_renewal_is_at_half_life_moved_by_a_tenth_at_most(jitter, hours):
 def test_jitter_has_bounds():
     with pytest.raises(ValueError, match="jitter"):
         rotation.next_renewal(NOW, NOW + DAY, 1.1)
+
+
+def test_any_of_several_roots_is_believed():
+    both = STRANGER.root_pem + AUTHORITY.root_pem
+    verify.check_chain(signed(), both, NOW)
+    verify.check_chain(signed(authority=STRANGER), both, NOW)
+    with pytest.raises(verify.BadCertificate):
+        verify.check_chain(signed(authority=issue.new_authority("cluster.local", NOW)), both, NOW)
+
+
+def test_an_empty_answer_of_the_authority_is_refused():
+    with pytest.raises(verify.BadCertificate, match="there is no certificate"):
+        bundle.Credentials.of(WEB, REQUEST.key_pem, (), AUTHORITY.root_pem, NOW)
