@@ -291,6 +291,11 @@ class Hbone:
         """How many bytes of all streams wait."""
         return self._queued
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the peer's window for all streams together has room. A few that it does not read may use it up."""
+        return self._room > 0
+
     def finish(self, stream: int) -> None:
         """Half-close, after what is queued."""
         sender = self._streams.get(stream)

@@ -33,6 +33,7 @@ LIFE_SECONDS: Final = 1.0
 peer, or the way there, stands still: whoever waits asks on another tunnel, where another of its processes may answer."""
 _QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
+_CLOSED: Final = "the peer closed the tunnel"
 _AT_ONCE: Final = 16 * 1024
 """So many bytes leave at once; fewer wait, copied, for what else comes in this turn of the loop."""
 _SMALL: Final = 4 * 1024
@@ -246,7 +247,7 @@ class Tunnel(asyncio.BufferedProtocol):
         self._pulse: asyncio.TimerHandle | None = None
         self._unanswered = 0
         self._heard = False
-        self._why = "the tunnel was closed"
+        self._why = _CLOSED
         self.leaving = False
         """No more streams are to be opened on it."""
         self.peer_stream_limit: int | None = None
@@ -377,14 +378,10 @@ class Tunnel(asyncio.BufferedProtocol):
         if len(crowd) == 1:
             self._loop.call_soon(_next_turn, self._loop)
 
-    def eof_received(self) -> bool:
-        self._why = "the peer closed the tunnel"
-        return False
-
     def connection_lost(self, error: Exception | None) -> None:
         if self._pulse is not None:
             self._pulse.cancel()
-        if error is not None and self._why == "the tunnel was closed":
+        if error is not None and self._why == _CLOSED:
             self._why = f"the tunnel was lost: {error}"
         self._transport = None
         self.leaving = True
@@ -520,7 +517,8 @@ class ClientTunnel(Tunnel):
     def has_room(self) -> bool:
         """Whether it takes one more stream. Until the peer has said how many it takes, that is one."""
         limit = 1 if self.peer_stream_limit is None else min(MOST_STREAMS, self.peer_stream_limit)
-        return not (self.leaving or self.silent) and len(self._ends) < limit
+        fits = len(self._ends) < limit and self._machine.has_room
+        return fits and not (self.leaving or self.silent)
 
     async def told_limit(self) -> None:
         """Wait until the peer has said how many streams it takes, or is silent. Raises TunnelLost if it never will."""

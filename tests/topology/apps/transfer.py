@@ -1,4 +1,6 @@
-"""Moves many bytes one way and compares checksums: ``serve PORT``, ``push HOST PORT BYTES``, ``pull HOST PORT BYTES``."""
+"""Moves many bytes one way and compares checksums: ``serve PORT``, ``push HOST PORT BYTES``, ``pull HOST PORT BYTES``, and
+``fetch HOST PORT BYTES``, which is a pull that the client is the first to close.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def main() -> None:
     serving = verbs.add_parser("serve")
     serving.add_argument("port", type=int)
     serving.add_argument("--family", choices=["4", "6", "dual"], default="dual")
-    for verb in ("push", "pull"):
+    for verb in ("push", "pull", "fetch"):
         moving = verbs.add_parser(verb)
         moving.add_argument("host")
         moving.add_argument("port", type=int)
@@ -38,8 +40,8 @@ def main() -> None:
             connection.shutdown(socket.SHUT_WR)
             received = json.loads(read_line(connection))
         else:
-            connection.sendall(f"pull {arguments.bytes}\n".encode())
-            received = swallow(connection)
+            connection.sendall(f"{arguments.verb} {arguments.bytes}\n".encode())
+            received = swallow(connection, arguments.bytes if arguments.verb == "fetch" else None)
             connection.shutdown(socket.SHUT_WR)
             sent = arguments.bytes, received[1]
     seconds = time.monotonic() - started
@@ -53,7 +55,8 @@ def answer(connection: socket.socket, peer: tuple[object, ...]) -> None:
         connection.sendall(json.dumps(received).encode() + b"\n")
     else:
         pour(connection, int(amount[0]))
-        connection.shutdown(socket.SHUT_WR)
+        if verb == b"pull":
+            connection.shutdown(socket.SHUT_WR)
         while connection.recv(BLOCK):
             pass
     say(event="served", verb=verb.decode(), peer=peer[:2])
@@ -69,9 +72,10 @@ def pour(connection: socket.socket, amount: int) -> tuple[int, str]:
     return amount, digest.hexdigest()
 
 
-def swallow(connection: socket.socket) -> tuple[int, str]:
+def swallow(connection: socket.socket, amount: int | None = None) -> tuple[int, str]:
+    """All that comes, or so many bytes."""
     digest, count = hashlib.blake2b(), 0
-    while block := connection.recv(BLOCK):
+    while count != amount and (block := connection.recv(BLOCK)):
         digest.update(block)
         count += len(block)
     return count, digest.hexdigest()
