@@ -183,6 +183,8 @@ class Hbone:
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
         self._streams: dict[int, _Stream] = {}
         self._broken = False
+        self._left = False
+        """Either end has said goodbye."""
         # What we receive:
         self._unheard = b""
         self._headers = 0
@@ -350,6 +352,7 @@ class Hbone:
 
     def leave(self) -> None:
         """Say that no more tunnels are taken; those that live may end."""
+        self._left = True
         self._say(self._connection.send_goaway)
 
     def gather(self) -> list[Buffer]:
@@ -398,6 +401,8 @@ class Hbone:
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
+            if self._left and not self._streams:
+                return  # All was said: a ping or a window that crossed our goodbye breaks nothing.
             self._broken = True
             raise PeerError(f"not HTTP/2: {error}") from error
         events += self._translate(self._connection.events())
@@ -531,6 +536,7 @@ class Hbone:
                 case ngh2.PingAcknowledged():
                     events.append(Ponged())
                 case ngh2.GoAwayReceived() | ngh2.ConnectionClosed():
+                    self._left = True
                     events.append(PeerLeaving())
                 case _:
                     pass

@@ -134,6 +134,22 @@ def test_after_goaway_live_tunnels_go_on_and_no_new_one_opens() -> None:
     assert pair.exchange()[0] == [hbone.TunnelData(stream, b"still here")]
 
 
+def test_what_comes_behind_the_last_word_of_an_end_that_leaves_is_no_fault() -> None:
+    pair = Pair()
+    stream = pair.open()
+    pair.server.leave()
+    pair.server.send(stream, b"the last of it")
+    pair.server.finish(stream)
+    pair.exchange()
+    pair.client.finish(stream)
+    pair.client.ping()
+    events = pair.server.receive(pair.client.take())
+    assert events[-2:] == [hbone.TunnelFinished(stream), hbone.TunnelClosed(stream)]
+    pair.server.receive(b"and more")
+    pair.server.take()
+    assert pair.server.wants_nothing
+
+
 def test_a_ping_is_answered() -> None:
     pair = Pair()
     pair.client.ping()
