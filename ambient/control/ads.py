@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from ambient.rpc.discovery import Request, Response
-from ambient.rpc.errors import InvalidRequest, PermissionDenied
+from ambient.rpc.errors import Busy, InvalidRequest, PermissionDenied
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
 from ambient.telemetry import log
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _TYPES: Final = (AUTHORIZATION, ADDRESS)
 """In the order of sending: a policy comes before the workload that names it."""
 
+_MOST_STREAMS: Final = 8
+"""Of one node. It needs one, and another while the first has not noticed its end."""
+_MOST_NAMES: Final = 200_000
+"""That one stream may ask for, of one type."""
 _MOST_IN_RESPONSE: Final = 20_000
 """Resources in one response: some megabytes, far from what a client takes at most."""
 
@@ -53,6 +57,8 @@ class Publisher:
         """A stream has begun."""
         if node.trust_domain != self._trust_domain:
             raise PermissionDenied(f"{node} is not of trust domain {self._trust_domain}")
+        if sum(subscriber.node == node.node for subscriber in self._subscribers) >= _MOST_STREAMS:
+            raise Busy(f"node {node.node} has {_MOST_STREAMS} streams open already")
         subscriber = Subscriber(node.node, self._resources, self._subscribers.discard)
         self._subscribers.add(subscriber)
         log.info("node connected", node=node.node)
@@ -107,6 +113,9 @@ class Subscriber:
         if request.type_url not in _TYPES:
             raise InvalidRequest(f"type {request.type_url!r} is not served; known are {', '.join(_TYPES)}")
         interest = self._interests.get(request.type_url)
+        asked = len(request.subscribe) + len(request.held) + (0 if interest is None else len(interest.names))
+        if asked > _MOST_NAMES:
+            raise InvalidRequest(f"one stream may ask for {_MOST_NAMES} names of a type, or for all with '*'")
         if interest is None:
             interest = self._interests[request.type_url] = _Interest()
             self._begin(request, interest)

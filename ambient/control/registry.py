@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ambient.core.errors import Unavailable
-from ambient.rpc.errors import PermissionDenied
+from ambient.rpc.errors import InvalidRequest, PermissionDenied
 from ambient.rpc.registration import LocalWorkload, Order, Refused
 from ambient.telemetry import log
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ambient.core.delta import Delta
     from ambient.core.model.identity import NodeId
     from ambient.rpc.reporting import Report
+
+
+_MOST_WORKLOADS: Final = 20_000
+"""Of one node: far more than any runs, so that one that was taken over cannot fill everyone's memory."""
 
 
 class Registry:
@@ -57,6 +61,8 @@ class Registry:
     def take(self, node: str, report: Report) -> None:
         """Take what a node said."""
         held = self._index.registered(node)
+        if len(report.upserted) + (0 if report.full else len(held)) > _MOST_WORKLOADS:
+            raise InvalidRequest(f"node {node} reports more than {_MOST_WORKLOADS} workloads")
         told = {workload.uid for workload in report.upserted}
         gone = {uid for uid in report.removed if uid in held and uid not in told}
         if report.full:
