@@ -1,6 +1,8 @@
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
+from hypothesis import given, strategies as st
 from immutables import Map
 
 from ambient.core.delta import Delta
@@ -86,6 +88,30 @@ AUTHORIZATION_ = Authorization(
     dry_run=True,
 )
 EVERYTHING = (WORKLOAD, SERVICE, AUTHORIZATION_)
+
+
+RAW = tuple(encode_resource(resource) for resource in EVERYTHING)
+
+
+@st.composite
+def damaged(draw):
+    """A resource of which a few bytes are others, or more or fewer, or all of it is noise."""
+    raw = draw(st.sampled_from(RAW))
+    body = bytearray(raw.body)
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(body)))
+        body[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
+    noise = draw(st.one_of(st.just(bytes(body)), st.binary(max_size=100)))
+    return replace(raw, body=noise, type_url=draw(st.sampled_from([raw.type_url] * 3 + [ADDRESS, "another"])))
+
+
+@given(damaged())
+def test_any_bytes_are_a_resource_or_are_refused(raw):
+    """And whatever they are, they leave their neighbours alone."""
+    change, errors = wire.decode(Update((raw, RAW[0])))
+    assert WORKLOAD in change.upserted
+    assert len(change.upserted) + len(errors) == 2
+    assert all(isinstance(why, str) and why for why in errors.values())
 
 
 @pytest.mark.parametrize("resource", EVERYTHING, ids=lambda resource: type(resource).__name__)
