@@ -1,7 +1,7 @@
 """What befalls a program of the mesh, what a steady load saw of it, and whether the mesh healed.
 
-A run is written to the file that ``AMBIENT_FAULTS`` names, one JSON line each: ``tests/faults_table.py`` makes the table of
-``tests/README.md`` from it.
+A run is written to the file that ``AMBIENT_FAULTS`` names, one JSON line each, from which ``faults_table.py`` makes the table
+of ``tests/README.md``: ``./dev faults`` does both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from netns.world import MARKER
-from topology import Mesh, MeshNode, Pod, Topology, Workload, memory, objects, until
+from topology import Mesh, MeshNode, Pod, Topology, Wire, Workload, memory, objects, until
 from topology.disk import Disk
 from topology.process import Process
+
+from ambient.node.refuse import PATIENCE_SECONDS
 
 ECHO = 8080
 RESTART_SECONDS = 0.2
@@ -261,6 +263,40 @@ class Seen:
     errors: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Bound:
+    """What a fault may cost the load on one path."""
+
+    refused: int = 0
+    """New connections."""
+    slowest_seconds: float = 8
+    """Of a new connection: what a noisy machine takes, and a fault that costs nothing."""
+    held_lost: int = 0
+    stall_seconds: float = 8
+    """Of a held connection that lived."""
+
+
+UNTOUCHED = Bound()
+RESTARTED = Bound(slowest_seconds=15)
+"""New connections wait for the next parent in their listeners' backlogs."""
+ONE_WORKER = Bound(refused=12, held_lost=8)
+"""What it carried is lost; what it had in its hands may be."""
+
+STOPPED = Bound(refused=12, slowest_seconds=25, held_lost=8, stall_seconds=25)
+"""What it has in its hands waits until it is replaced after 20 s; nobody else does."""
+NO_DESCRIPTORS = Bound(refused=600, slowest_seconds=12)
+"""Where it accepts, connections wait; where it dials, they are refused. What is carried goes on."""
+
+
+def check(bound: Bound, seen: Seen) -> None:
+    """A restart that takes longer than connections are kept waiting, on a machine that is busy, refuses them."""
+    late = bound is RESTARTED and seen.slowest_ms >= PATIENCE_SECONDS * 1000
+    assert seen.refused <= bound.refused or late, seen
+    assert seen.slowest_ms <= bound.slowest_seconds * 1000, seen
+    assert seen.held_lost <= bound.held_lost, seen
+    assert seen.held_stall_ms <= bound.stall_seconds * 1000, seen
+
+
 class Load:
     """A load from the client to each server, measured from here on until ``end``."""
 
@@ -288,6 +324,13 @@ class Load:
                 f"{count} more requests of {path}: {process.tail(5)}",
             )
 
+    def progress(self) -> list[dict[str, Any]]:
+        """What each path told last."""
+        return [
+            [line for line in process.lines() if line["event"] == "progress"][-1]
+            for process in self._running.values()
+        ]
+
     def end(self) -> dict[str, Seen]:
         return {path: self._ended(process) for path, process in self._running.items()}
 
@@ -314,10 +357,10 @@ class Load:
 
 
 @contextlib.contextmanager
-def nothing_leaks(scene: Scene) -> Iterator[None]:
+def nothing_leaks(scene: Scene) -> Iterator[Wire]:
     """No marker crosses the wire in the clear."""
     wire = scene.mesh.topology.wire(MARKER)
-    yield
+    yield wire
     wire.drain()
     assert wire.leaks() == []
     wire.close()
@@ -338,6 +381,12 @@ def sizes(scene: Scene) -> dict[str, int]:
 
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def namespaces(pid: int) -> int:
+    """How many network namespaces a process holds open."""
+    links = (str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return len({link for link in links if "/netns/" in link or link.startswith("net:")})
 
 
 def heal(scene: Scene, node: MeshNode) -> float:

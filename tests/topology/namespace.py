@@ -42,7 +42,9 @@ class Namespace:
             Path("/proc/sys", *name.split(".")).write_text(str(value))
 
     def delete(self) -> None:
-        subprocess.run(["ip", "netns", "delete", self.name], check=True)
+        """Take the name away, if it is still there; the namespace goes with the last who holds it."""
+        if self.path.exists():
+            subprocess.run(["ip", "netns", "delete", self.name], check=True)
 
 
 @contextlib.contextmanager

@@ -85,6 +85,7 @@ class Pod(Place):
     def __init__(self, node: Node, name: str, number: int, *, ipv6: bool) -> None:
         super().__init__(node.topology, f"{node.name}-{name}", node.cgroup / "pods" / name)
         self.node = node
+        self.number = number
         self.short_name = name
         self.v4 = IPv4Address(f"10.201.{node.number}.{number}")
         self.v6 = IPv6Address(f"fd00:201:{node.number}::{number:x}") if ipv6 else None
@@ -108,6 +109,13 @@ class Pod(Place):
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
         return (self.v4,) if self.v6 is None else (self.v4, self.v6)
+
+    def delete(self) -> None:
+        """End what runs in it, and remove it; another may have its name and its addresses then."""
+        cgroup.remove(self.cgroup)
+        self.namespace.delete()
+        # A namespace that others hold open keeps its interface, and with it the other half.
+        self.node.namespace.ip(f"link delete p{self.number}", "neighbour flush dev pods")
 
     def popen(self, *argv: str | Path, environment: Mapping[str, str] | None = None) -> Process:
         """Start a process of the pod."""
@@ -199,10 +207,19 @@ class Node(Host):
             "link set pods up",
         )
 
-    def pod(self, name: str, *, ipv6: bool = True) -> Pod:
-        pod = Pod(self, name, len(self.pods) + 2, ipv6=ipv6)
+    def pod(self, name: str, *, ipv6: bool = True, number: int | None = None) -> Pod:
+        """A new pod; ``number`` is the last part of its addresses."""
+        pod = Pod(self, name, number or len(self.pods) + 2, ipv6=ipv6)
         self.pods.append(pod)
         return pod
+
+    def unplug(self) -> None:
+        """The cable to the fabric is out."""
+        self.topology.fabric.ip(f"link set h{self.number} down")
+
+    def plug(self) -> None:
+        """It is in again."""
+        self.topology.fabric.ip(f"link set h{self.number} up")
 
     def routes(self) -> tuple[str, str]:
         """How another host reaches this node's pods."""
