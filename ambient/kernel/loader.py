@@ -45,14 +45,19 @@ def node_folder(node: str) -> Path:
     return PINS / quote(node, safe="").replace(".", "%2E")
 
 
+def has_bpffs() -> bool:
+    """Whether a BPF file system is mounted; if not, ``bpffs`` mounts one."""
+    mount = mounts.at(BPFFS)
+    return mount is not None and mount.kind == "bpf"
+
+
 @contextmanager
 def bpffs() -> Iterator[None]:
     """The body runs with the BPF file system mounted and nobody else making or removing folders of nodes."""
     lock = os.open(BPFFS.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        mount = mounts.at(BPFFS)
-        if mount is None or mount.kind != "bpf":
+        if not has_bpffs():
             mounts.mount_bpffs(BPFFS)
         yield
     finally:

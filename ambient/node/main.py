@@ -16,7 +16,7 @@ from typing import Any, Final
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Exclusions
-from ambient.kernel import process, redirector as kernel_redirector
+from ambient.kernel import loader, process, redirector as kernel_redirector
 from ambient.node import pods as table
 from ambient.node.api import Api
 from ambient.node.deposit import Deposit
@@ -52,6 +52,11 @@ def run(settings: Settings) -> None:
     with _sole_daemon(settings):
         process.forbid_core_dumps()
         process.allow_many_descriptors()
+        if not loader.has_bpffs():
+            log.warning(
+                "no BPF file system was mounted; what is kept in one does not outlive a container that has not the host's",
+                mounts=str(loader.BPFFS),
+            )
         redirector = kernel_redirector.Redirector.open(
             settings.name,
             prober_cgroup=settings.prober_cgroup,

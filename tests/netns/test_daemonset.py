@@ -276,3 +276,17 @@ def test_uninstall_leaves_nothing(world: World) -> None:
         path for folder in (world.node.run_dir, world.node.daemon_state) for path in folder.iterdir()
     ] == []
     assert [process for process in processes(os.getpid()) if world.node.name in process[1]] == []
+
+
+def test_a_daemon_without_the_hosts_bpf_file_system_says_so(topology: Topology) -> None:
+    host = topology.host("host")
+    name = f"{topology.prefix}alone"
+    folders = "--run-dir", topology.folder / "run", "--state-dir", topology.folder / "state"
+    daemon = host.popen(
+        "daemon", "unshare", "--mount", "sh", "-c", 'while umount -l /sys/fs/bpf 2>/dev/null; do :; done; exec "$@"', "sh",
+        AMBIENT, "node", "--name", name, *folders, "--log-format", "json",
+    )  # fmt: skip
+    daemon.wait_for_line(READY_SECONDS, message="ready")
+    (warning,) = [line for line in daemon.lines() if line["level"] == "warning"]
+    assert "no BPF file system was mounted" in warning["message"]
+    daemon.stop()
