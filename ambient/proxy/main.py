@@ -98,7 +98,7 @@ class Parent:
             settings.crl,
             settings.state_dir / "crl.pem",
             lambda: self._roots,
-            lambda pem: self._tell(messages.RevocationsChanged(), pem),
+            self._revoked,
         )
         self._registration = Registration(self._dialer, self._ordered)
         channel_path = str(settings.run_dir / "workers.sock")
@@ -336,6 +336,16 @@ class Parent:
 
     def _mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
         self._pods.check_older(before, after)
+
+    def _revoked(self, pem: bytes) -> None:
+        self._tell(messages.RevocationsChanged(), pem)
+        for held in self._certificates.all_valid():
+            identity = held.identity
+            if isinstance(identity, SpiffeId) and self._revocations.revocations.covers(
+                held.chain_pem, held.roots_pem
+            ):
+                log.warning("a certificate of ours is revoked; another is asked for", identity=identity)
+                self._certificates.renew(identity)
 
     def _keep(self, identity: str, credentials: Credentials | None) -> None:
         self._tasks.start(self._deposit_credentials(identity, credentials), f"deposit {identity}")

@@ -20,7 +20,7 @@ def named() -> dict[tuple[str, str], set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "function"), sorted(named()), ids="::".join)
+@pytest.mark.parametrize(("file", "function"), sorted(named()))
 def test_a_test_that_is_named_exists(file: str, function: str) -> None:
     text = (TESTS / file).read_text()
     assert re.search(rf"^(async )?def {function}\(", text, re.MULTILINE), f"{file} has no {function}"

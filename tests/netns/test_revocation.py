@@ -151,6 +151,22 @@ def broken(process: Process) -> list[dict[str, object]]:
     return [line for line in process.lines() if line.get("event") == "request" and not line["ok"]]
 
 
+def test_a_node_whose_own_certificate_is_revoked_gets_another_and_is_believed_again(scene: Scene) -> None:
+    client, server = scene.client, scene.server
+    before = scene.serial_of(client)
+    lists = revocation_list(scene.root, before)
+    scene.revoke(server.node, lists)
+    server.node.wait(
+        lambda: server.node.metric("ambient_revoked_certificates") == 1, "the client to be revoked"
+    )
+    assert client.pod.call(server.pod.v4, 8080)["error"] is not None
+    scene.revoke(client.node, lists)
+    client.node.wait(lambda: scene.serial_of(client) != before, "another certificate")
+    until(
+        lambda: client.pod.call(server.pod.v4, 8080)["error"] is None, 20, "the client to be believed again"
+    )
+
+
 @pytest.mark.parametrize("kind", ["leaf", "intermediate"])
 def test_a_caller_of_an_intermediate_authority(scene: Scene, kind: str) -> None:
     held = credentials(CLIENT, scene.middle, scene.root)

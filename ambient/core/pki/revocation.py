@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ambient.core.errors import ConfigError, PeerError
@@ -152,6 +153,19 @@ class Revocations:
                     raise Revoked(
                         f"peer certificate revoked by CRL: serial {certificate.serial_number:x} of {one.issuer.rfc4514_string()}"
                     )
+
+    def covers(self, chain_pem: bytes, roots_pem: bytes) -> bool:
+        """Whether credentials of our own (leaf first, without the root) are revoked."""
+        certificates = x509.load_pem_x509_certificates(chain_pem)
+        for root in load_roots(roots_pem):
+            try:
+                certificates[-1].verify_directly_issued_by(root)
+                self.check([one.public_bytes(Encoding.DER) for one in (*certificates, root)])
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            except Revoked:
+                return True
+        return False
 
 
 NONE = Revocations()

@@ -125,6 +125,21 @@ def test_a_list_in_a_roots_name_must_be_signed_by_a_root():
     )
 
 
+@pytest.mark.parametrize(
+    ("pem", "held", "expected"),
+    [
+        pytest.param(revocation_list(ROOT, serial(WEB)), WEB, True, id="leaf"),
+        pytest.param(revocation_list(ROOT, serial(WEB)), API, False, id="sibling"),
+        pytest.param(revocation_list(MIDDLE, LOWER.root.serial_number), FAR, True, id="intermediate"),
+        pytest.param(revocation_list(NAMESAKE, serial(WEB)), WEB, False, id="list-of-a-namesake"),
+        pytest.param(b"", WEB, False, id="no-list"),
+    ],
+)
+def test_credentials_of_our_own_may_be_revoked(pem, held, expected):
+    roots = NAMESAKE.root_pem + held.roots_pem
+    assert Revocations.from_pem(pem).covers(held.chain_pem, roots) is expected
+
+
 def test_an_overdue_list_is_named():
     lists = Revocations.from_pem(
         revocation_list(MIDDLE, 1, next_update=NOW - timedelta(hours=1)) + revocation_list(ROOT, 1)
