@@ -200,7 +200,7 @@ class Hbone:
         # What we send:
         self._unread = 0
         """Answers since ``gather`` was last called."""
-        self._updates: list[bytes] = []
+        self._updates: list[Buffer] = []
         self._ready: dict[int, _Stream] = {}
         self._lent: list[_Stream] = []
         self._queued = 0
@@ -353,6 +353,8 @@ class Hbone:
     def leave(self) -> None:
         """Say that no more tunnels are taken; those that live may end."""
         self._left = True
+        # The library says goodbye before it asks for what was to be asked first, and who hears it closes.
+        self._gather_control(self._updates)
         self._say(self._connection.send_goaway)
 
     def gather(self) -> list[Buffer]:

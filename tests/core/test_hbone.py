@@ -134,6 +134,15 @@ def test_after_goaway_live_tunnels_go_on_and_no_new_one_opens() -> None:
     assert pair.exchange()[0] == [hbone.TunnelData(stream, b"still here")]
 
 
+def test_what_was_asked_before_a_goodbye_is_heard_before_it() -> None:
+    pair = Pair()
+    stream = pair.client.open("10.0.0.1:80", [])
+    pair.client.leave()
+    requested, leaving = pair.exchange()[1]
+    assert requested == hbone.TunnelRequested(stream, "CONNECT", "10.0.0.1:80", ())
+    assert leaving == hbone.PeerLeaving()
+
+
 def test_what_comes_behind_the_last_word_of_an_end_that_leaves_is_no_fault() -> None:
     pair = Pair()
     stream = pair.open()
