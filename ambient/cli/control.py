@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ambient.cli import tables
 from ambient.cli.exits import on_errors
 from ambient.core.errors import ConfigError
 
@@ -103,9 +104,9 @@ def status(
             typer.echo(f"authorizations  {now.authorizations}")
             typer.echo(f"nodes           {', '.join(now.connected_nodes) or 'none'}")
             for error in now.errors:
-                typer.echo(f"error    {error}")
+                typer.echo(f"error    {tables.printable(error)}")
             for warning in now.warnings:
-                typer.echo(f"warning  {warning}")
+                typer.echo(f"warning  {tables.printable(warning)}")
         if now.errors:
             raise typer.Exit(1)
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ambient.core.model.identity import SpiffeId
 
-BACKDATE: Final = timedelta(minutes=2)
-"""How far before its birth a certificate is valid, for peers whose clocks are behind; at most a tenth of its life,
+BACKDATE: Final = timedelta(minutes=6)
+"""How far before its birth a certificate is valid, for peers whose clocks are five minutes behind; at most a tenth of its life,
 so that half of its life is never over at its birth."""
 LEAF_LIFETIME: Final = timedelta(hours=24)
 ROOT_LIFETIME: Final = timedelta(days=3650)
