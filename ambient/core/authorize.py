@@ -70,6 +70,8 @@ class Denied:
 def authorize(snapshot: Snapshot, workload: Workload, connection: Connection) -> Allowed | Denied:
     """Whether ``connection`` may reach ``workload``, and which policy says so."""
     concerning = _memo.concerning(snapshot, workload)
+    if not concerning:
+        return Allowed(None)
     facts = Facts(connection.source_identity, connection.source, connection.destination)
 
     def first(action: Action, *, dry_run: bool) -> str | None:

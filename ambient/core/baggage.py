@@ -98,6 +98,8 @@ def parse_forwarded(header: str | bytes) -> Forwarded | None:
     text = _text(header)
     if len(text) > _LONGEST_HEADER:
         return None
+    if plain := _ADDRESS_ALONE.fullmatch(text):
+        return Forwarded(_source(plain[1]))
     found: dict[str, str] = {}
     at = 0
     while pair := _PAIR.match(text, at):
@@ -153,6 +155,8 @@ _PAIR = re.compile(
     rf'(?:(?P<token>{_TOKEN.pattern})|"(?P<quoted>(?:[^"\\]|\\.)*)")'
     r"[ \t]*(?P<end>[;,]|\Z)"
 )
+_ADDRESS_ALONE = re.compile(r'for="([0-9.:\[\]a-f]{1,53})"')
+"""What the peers send for a connection that meant no service."""
 _TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}")
 
 

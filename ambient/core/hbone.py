@@ -181,6 +181,10 @@ class Hbone:
             settings[Setting.ENABLE_PUSH] = 0
         self._connection.initiate_connection(settings)
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
+        self._control_due = True
+        """ngh2 may have something to say."""
+        self._control_sent = False
+        """ngh2 said something since ``settled``."""
         self._streams: dict[int, _Stream] = {}
         self._broken = False
         self._left = False
@@ -246,6 +250,7 @@ class Hbone:
             number = self._connection.send_request(fields)
         except ngh2.NGH2Error as error:
             raise Unavailable(f"the connection takes no more tunnels: {error}") from error
+        self._control_due = True
         self._streams[number] = _Stream(number, self._first_room, speaks=True)
         return number
 
@@ -363,8 +368,10 @@ class Hbone:
         They are to be written before anything else is asked of this object: call it only when they can be.
         """
         self._unread = 0
-        due: list[Buffer] = [*self._updates]
-        self._updates.clear()
+        due: list[Buffer] = []
+        if self._updates:
+            due += self._updates
+            self._updates.clear()
         self._gather_control(due)
         left = PORTION
         while self._ready and self._room > 0 and left > 0:
@@ -372,9 +379,10 @@ class Hbone:
                 left -= self._gather_data(sender, due)
                 if left <= 0 or self._room <= 0:
                     break
-        for sender in self._lent:
-            sender.queue = deque(bytes(data) for data in sender.queue)
-        self._lent.clear()
+        if self._lent:
+            for sender in self._lent:
+                sender.queue = deque(bytes(data) for data in sender.queue)
+            self._lent.clear()
         return due
 
     def take(self) -> bytes:
@@ -383,7 +391,10 @@ class Hbone:
 
     def settled(self) -> list[HboneEvent]:
         """What sending brought about: tunnels whose last word has left with ``gather``."""
-        return [] if self._broken else self._translate(self._connection.events())
+        if self._broken or not self._control_sent:
+            return []
+        self._control_sent = False
+        return self._translate(self._connection.events())
 
     @property
     def wants_nothing(self) -> bool:
@@ -400,6 +411,7 @@ class Hbone:
             self._fail(
                 ErrorCode.ENHANCE_YOUR_CALM, f"{self._unread} answers were not read, and more was asked"
             )
+        self._control_due = True
         try:
             self._connection.receive_data(data)
         except ngh2.NGH2Error as error:
@@ -572,6 +584,7 @@ class Hbone:
     def _say(self, what: Callable[..., None], *arguments: object, **options: object) -> None:
         if self._broken:
             return
+        self._control_due = True
         try:
             what(*arguments, **options)
         except ngh2.StreamUnavailableError:
@@ -580,11 +593,15 @@ class Hbone:
             self._broken = True  # Some faults of the peer end the connection with a GOAWAY and no exception.
 
     def _gather_control(self, due: list[Buffer]) -> None:
+        if not self._control_due:
+            return
+        self._control_due = False
         try:
             said = self._connection.data_to_send()
         except ngh2.ConnectionStateError:
             return  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
         if said:
+            self._control_sent = True
             due.append(said)
 
     def _gather_data(self, sender: _Stream, due: list[Buffer]) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-_SYSCALL = {"x86_64": 321, "aarch64": 280}
+_NUMBER = {"x86_64": 321, "aarch64": 280}.get(platform.machine())
 
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 6, 7
 _TEST_RUN, _PROGRAM_BY_ID, _INFO, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 13, 15, 21, 28, 29
@@ -111,10 +111,18 @@ def test_run(program_fd: int, context: bytes) -> tuple[int, bytes]:
 
 
 class Map:
-    """A map behind a descriptor, which stays the caller's. Keys and values are bytes."""
+    """A map behind a descriptor, which stays the caller's. Keys and values are bytes.
+
+    Its buffers serve every call: it is used by one thread.
+    """
 
     def __init__(self, fd: int, key_size: int, value_size: int) -> None:
         self.fd, self.key_size, self.value_size = fd, key_size, value_size
+        self._key = ctypes.create_string_buffer(key_size)
+        self._value = ctypes.create_string_buffer(value_size)
+        key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
+        self._attributes = ctypes.create_string_buffer(struct.pack("=IIQQQ", fd, 0, key, value, 0), 32)
+        self._attributes_of_key = ctypes.create_string_buffer(struct.pack("=IIQQQ", fd, 0, key, 0, 0), 32)
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value of ``key``; None: there is none."""
@@ -126,22 +134,15 @@ class Map:
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set ``key``."""
-        given_key, given_value = _buffer(key, self.key_size), _buffer(value, self.value_size)
-        _bpf(
-            _MAP_UPDATE,
-            struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given_key), ctypes.addressof(given_value), 0),
-            "write a map",
-        )
+        _put(self._key, key)
+        _put(self._value, value)
+        _call(_MAP_UPDATE, self._attributes, "write a map")
 
     def delete(self, key: bytes) -> bool:
         """Forget ``key``; whether it was there."""
-        given = _buffer(key, self.key_size)
+        _put(self._key, key)
         try:
-            _bpf(
-                _MAP_DELETE,
-                struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given), 0, 0),
-                "delete from a map",
-            )
+            _call(_MAP_DELETE, self._attributes_of_key, "delete from a map")
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINVAL):
                 return False
@@ -165,25 +166,21 @@ class Map:
                     return
                 raise
             yield following.raw
-            current = _buffer(following.raw, self.key_size)
+            current = ctypes.create_string_buffer(following.raw, self.key_size)
 
     def items(self) -> dict[bytes, bytes]:
         """Everything in it."""
         return {key: value for key in list(self.keys()) if (value := self.lookup(key)) is not None}
 
     def _fetch(self, command: int, key: bytes) -> bytes | None:
-        given, value = _buffer(key, self.key_size), ctypes.create_string_buffer(self.value_size)
+        _put(self._key, key)
         try:
-            _bpf(
-                command,
-                struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(given), ctypes.addressof(value), 0),
-                "read a map",
-            )
+            _call(command, self._attributes, "read a map")
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
             raise
-        return value.raw
+        return self._value.raw
 
 
 def possible_cpus() -> int:
@@ -202,10 +199,10 @@ def _text(path: Path) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(os.fsencode(path))
 
 
-def _buffer(content: bytes, size: int) -> ctypes.Array[ctypes.c_char]:
-    if len(content) != size:
-        raise ValueError(f"a map's key or value has {size} bytes, not {len(content)}")
-    return ctypes.create_string_buffer(content, size)
+def _put(buffer: ctypes.Array[ctypes.c_char], content: bytes) -> None:
+    if len(content) != len(buffer):
+        raise ValueError(f"a map's key or value has {len(buffer)} bytes, not {len(content)}")
+    buffer.raw = content
 
 
 def _bpf(command: int, attributes: bytes, what: str) -> int:
@@ -213,10 +210,9 @@ def _bpf(command: int, attributes: bytes, what: str) -> int:
 
 
 def _call(command: int, attributes: ctypes.Array[ctypes.c_char], what: str) -> int:
-    number = _SYSCALL.get(platform.machine())
-    if number is None:
+    if _NUMBER is None:
         raise OSError(errno.ENOSYS, f"bpf(2) on {platform.machine()} is not known to ambient")
-    result: int = _libc.syscall(number, command, attributes, len(attributes))
+    result: int = _libc.syscall(_NUMBER, command, attributes, len(attributes))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"bpf: {what}: {os.strerror(code)}")

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from ambient.core.errors import ConfigError
@@ -89,21 +90,22 @@ class Netns:
 @contextmanager
 def inside(netns_fd: int) -> Iterator[None]:
     """The body runs in that namespace, on this thread. It must not await and should be short."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = _home()
+    _enter(netns_fd)
     try:
-        _enter(netns_fd)
-        try:
-            yield
-        finally:
-            _enter(home)
+        yield
     finally:
-        os.close(home)
+        _enter(home)
 
 
 def socket_in(netns_fd: int, family: int) -> socket.socket:
     """A TCP socket of that namespace: non-blocking, closed on exec."""
-    with inside(netns_fd):
+    home = _home()
+    _enter(netns_fd)
+    try:
         made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    finally:
+        _enter(home)
     made.setblocking(False)
     return made
 
@@ -143,6 +145,12 @@ def _listen(netns: Netns, role: Role) -> socket.socket:
             "the mesh needs it: let the program that has it listen on another port"
         ) from error
     return listener
+
+
+@cache
+def _home() -> int:
+    """The namespace that this process lives in; open as long as it lives."""
+    return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _enter(netns_fd: int) -> None:

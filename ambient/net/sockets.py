@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -48,9 +49,12 @@ def fault_of(sock: socket.socket) -> OSError | None:
 async def connect(sock: socket.socket, to: SocketAddress) -> None:
     """Connect within ``CONNECT_TIMEOUT``. Closes ``sock`` and raises Unavailable if that fails."""
     loop = asyncio.get_running_loop()
+    name = (str(to.ip), to.port)
     try:
+        if _connect_now(sock, name):
+            return
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            await loop.sock_connect(sock, (str(to.ip), to.port))
+            await loop.sock_connect(sock, name)
     except TimeoutError as error:
         sock.close()
         raise Unavailable(f"connection to {to} timed out after {CONNECT_TIMEOUT:.0f} s") from error
@@ -65,3 +69,15 @@ async def connect(sock: socket.socket, to: SocketAddress) -> None:
 def _sentence(error: OSError) -> str:
     """The system's own words: an event loop puts its own in ``strerror``."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _connect_now(sock: socket.socket, name: tuple[str, int]) -> bool:
+    """Begin to connect; whether it is done. On the same machine it is, though only a second call says so."""
+    number = sock.connect_ex(name)
+    if number == errno.EINPROGRESS:
+        number = sock.connect_ex(name)
+    if number in (errno.EINPROGRESS, errno.EALREADY):
+        return False
+    if number:
+        raise OSError(number, os.strerror(number))
+    return True

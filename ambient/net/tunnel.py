@@ -166,6 +166,12 @@ class TunnelEnd(End):
             else:
                 self.answer.set_exception(TunnelRefused(status))
 
+    def unanswered(self) -> None:
+        """The peer has had all the time that it gets."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(TunnelLost(_silent(), untouched=False))
+            self.reset()
+
     def arrived(self, data: Buffer) -> None:
         """Bytes from the peer, which may be overwritten when this returns; their credit is returned when the other side takes them."""
         self._uncredited += len(data)
@@ -548,12 +554,9 @@ class ClientTunnel(Tunnel):
         self._flush_soon()
         if self._watch is None:
             self._watch_for_life()
+        late = self._loop.call_later(ANSWER_SECONDS, end.unanswered)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await end.answer
-        except TimeoutError as error:
-            end.reset()
-            raise TunnelLost(_silent(), untouched=False) from error
+            await end.answer
         except TunnelRefused:
             # Our half is still open, and would count against the peer's limit of streams for ever.
             self.reset(stream)
@@ -562,6 +565,7 @@ class ClientTunnel(Tunnel):
             end.reset()
             raise
         finally:
+            late.cancel()
             end.answer = None
         return end
 

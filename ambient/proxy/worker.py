@@ -43,14 +43,17 @@ from ambient.telemetry.metrics import Traffic
 
 _BURST: Final = 16
 """Connections that one wake-up may accept: the rest is left for another worker, or the next turn."""
+_YOUNG: Final = 20_000
+"""Objects that are made before the cyclic collector looks at them. Few of ours are in cycles, and a look stops all."""
 _RECONNECT_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.1
 _COMPLAIN_SECONDS: Final = 10.0
 _GOODBYE_SECONDS: Final = 1.0
-_Outbox: TypeAlias = asyncio.Queue[tuple[messages.Message, bytes] | str]
-"""A pod's name stands for the count of its connections when it is sent."""
+_COUNT_SECONDS: Final = 0.1
+"""How often the parent hears of a pod's count at most: connections that come and go are no news."""
 _SPARE: Final = 8
 """Descriptors that are let go when the worker retires: to meet the next parent takes some, also when no others are left."""
+_Outbox: TypeAlias = asyncio.Queue[tuple[messages.Message, bytes]]
 _ROLES: Final = (Role.OUTBOUND, Role.PLAINTEXT, Role.HBONE)
 
 
@@ -144,14 +147,9 @@ class Worker:
 
     async def _send(self, parent: PacketSocket, outbox: _Outbox) -> None:
         while True:
-            match await outbox.get():
-                case str(uid):
-                    self._counts_due.discard(uid)
-                    packets = messages.packets(messages.PodConnections(uid, self._live.count(uid)))
-                case message, payload:
-                    packets = messages.packets(message, payload)
+            message, payload = await outbox.get()
             try:
-                for packet in packets:
+                for packet in messages.packets(message, payload):
                     await parent.send(packet)
             except OSError:
                 return  # The reader of the same socket sees its end, and retires.
@@ -222,6 +220,8 @@ class Worker:
                 self._listen(uid, role, listener)
 
     def _pod_removed(self, uid: str, *, now: bool) -> None:
+        if self._outbox is not None:
+            self._tell_count(uid, self._outbox)
         self._stop_listening(uid)
         self._inbound.leave(uid)
         self._pool.leave(lambda key: key.source_uid == uid)
@@ -253,6 +253,8 @@ class Worker:
     def _mesh_changed(self, after: Snapshot) -> None:
         before, self._world.snapshot = self._world.snapshot, after
         self._recheck.changed(before, after)
+        if not before.workloads:
+            gc.freeze()  # Nor is the mesh: its values are in no cycles, and a look at all of them would take long.
 
     def _rechecked(self, cut: int) -> None:
         log.info("connections cut by a change of policy", worker=self._index, connections=cut)
@@ -261,9 +263,14 @@ class Worker:
         # A parent that is slow to read must not make a queue of every connection that came and went.
         if self._outbox is not None and uid not in self._counts_due:
             self._counts_due.add(uid)
-            self._outbox.put_nowait(uid)
+            asyncio.get_running_loop().call_later(_COUNT_SECONDS, self._tell_count, uid, self._outbox)
         if not count:
             self._end_if_idle()
+
+    def _tell_count(self, uid: str, outbox: _Outbox) -> None:
+        if outbox is self._outbox and uid in self._counts_due:
+            self._counts_due.discard(uid)
+            outbox.put_nowait((messages.PodConnections(uid, self._live.count(uid)), b""))
 
     # --- accepting
 
@@ -356,6 +363,8 @@ def main(index: int, channel: str, access_log: str, style: str, level: str) -> N
     """Run one worker in this process; ``access_log`` is a file that is appended to, or empty for standard output."""
     process.forbid_core_dumps()
     keep_certificates_in_memory()
+    gc.freeze()  # What was imported is never garbage.
+    gc.set_threshold(_YOUNG)
     log.configure(style=Format(style), level=Level.of(level))
     fd = (
         os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640) if access_log else 1

@@ -66,6 +66,8 @@ def timestamp(at: datetime) -> str:
 
 
 def _plain(value: Value) -> str | int | float | bool | None:
+    if type(value) is str:
+        return value
     match value:
         case bool() | int() | str() | None:
             return value

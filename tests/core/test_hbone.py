@@ -55,7 +55,7 @@ def test_a_peer_that_said_all_and_will_hear_no_more_is_not_a_reset() -> None:
     pair.server.send(stream, b"all")
     pair.server.finish(stream)
     sent = pair.server.take()
-    pair.server._connection.reset_stream(stream, 0)
+    pair.server._say(pair.server._connection.reset_stream, stream, 0)
     client = pair.client.receive(sent + pair.server.take())
     assert client[:3] == [
         hbone.TunnelData(stream, b"all"),
@@ -69,7 +69,7 @@ def test_a_peer_that_will_hear_no_more_in_the_middle_is_a_reset() -> None:
     stream = pair.open()
     pair.server.send(stream, b"half")
     sent = pair.server.take()
-    pair.server._connection.reset_stream(stream, 0)
+    pair.server._say(pair.server._connection.reset_stream, stream, 0)
     client = pair.client.receive(sent + pair.server.take())
     assert client[:2] == [hbone.TunnelData(stream, b"half"), hbone.TunnelReset(stream, untouched=False)]
 
@@ -77,9 +77,9 @@ def test_a_peer_that_will_hear_no_more_in_the_middle_is_a_reset() -> None:
 def test_the_limit_of_streams_is_told_once_and_when_it_changes() -> None:
     client, server = Hbone(Role.CLIENT), Hbone(Role.SERVER, most_streams=7)
     assert client.receive(server.take()) == [hbone.StreamLimitChanged(7)]
-    server._connection.update_settings({Setting.INITIAL_WINDOW_SIZE: 70_000})
+    server._say(server._connection.update_settings, {Setting.INITIAL_WINDOW_SIZE: 70_000})
     assert client.receive(server.take()) == []
-    server._connection.update_settings({Setting.MAX_CONCURRENT_STREAMS: 3})
+    server._say(server._connection.update_settings, {Setting.MAX_CONCURRENT_STREAMS: 3})
     assert client.receive(server.take()) == [hbone.StreamLimitChanged(3)]
 
 

@@ -300,7 +300,7 @@ def test_a_server_that_said_all_and_hears_no_more_is_heard_to_the_end(
                 server.finish(stream)
                 await until(lambda: server.queued(stream) == 0)
                 server._flush()
-                server._machine._connection.reset_stream(stream, 0)
+                server._machine._say(server._machine._connection.reset_stream, stream, 0)
                 server._flush_soon()
 
             mesh.answer = say_all

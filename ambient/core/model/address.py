@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple, Self, TypeAlias
 
@@ -16,6 +17,13 @@ def unmapped(ip: IpAddress) -> IpAddress:
     return ip
 
 
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[IpAddress, int]:
+    """An address and the version that it was written in. Each connection asks, mostly for the same few."""
+    ip = ip_address(text)
+    return unmapped(ip), ip.version
+
+
 class SocketAddress(NamedTuple):
     """An IP address (never v4-mapped) and a TCP port (host byte order, 0-65535)."""
 
@@ -27,20 +35,20 @@ class SocketAddress(NamedTuple):
         """Read ``a.b.c.d:port`` or ``[v6]:port``. Raises ValueError for anything else."""
         host, _, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
-        ip = ip_address(host[1:-1] if bracketed else host)
-        if (ip.version == 6) != bracketed:
+        ip, version = _read(host[1:-1] if bracketed else host)
+        if (version == 6) != bracketed:
             raise ValueError(f"{text!r} is not an IP address and a port")
         if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF):
             raise ValueError(f"{text!r} has no port between 0 and 65535")
-        return cls(unmapped(ip), int(port))
+        return cls(ip, int(port))
 
     @classmethod
     def of(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> Self:
         """From what ``getsockname`` and ``accept`` return."""
-        return cls(unmapped(ip_address(name[0].partition("%")[0])), name[1])
+        return cls(_read(name[0].partition("%")[0])[0], name[1])
 
     def __str__(self) -> str:
-        return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+        return f"[{self.ip!s}]:{self.port}" if self.ip.version == 6 else f"{self.ip!s}:{self.port}"
 
 
 class NetworkAddress(NamedTuple):
