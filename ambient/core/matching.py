@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_FILED: Final = 64
 """Times that one match is filed for pairs of values; beyond it is filed by the single values of one field."""
+_MOST_ANSWERS: Final = 1024
+"""Answers that are remembered of policies that can only be asked one by one."""
 
 
 class Facts:
@@ -71,6 +73,7 @@ class Index:
         self._filed: dict[tuple[_Reader, ...], dict[tuple[object, ...], set[str]]] = {}
         self._always: dict[str, Compiled] = {}
         """In key order."""
+        self._answers: dict[tuple[object, ...], str | None] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -83,6 +86,8 @@ class Index:
         came = [(key, one) for key, one in policies.items() if key not in self._held]
         for key, one in came:
             self._put_in(key, one)
+        if changed or came:
+            self._answers.clear()
         if any(one.places is None for _, one in came):
             self._always = dict(sorted(self._always.items()))
 
@@ -95,12 +100,18 @@ class Index:
             if self._held[key].fits(facts):
                 best = key
                 break
-        for key, one in self._always.items():
-            if best is not None and best < key:
-                break
-            if one.fits(facts):
-                return key
-        return best
+        others = self._first_of_others(facts) if self._always else None
+        return min((key for key in (best, others) if key is not None), default=None)
+
+    def _first_of_others(self, facts: Facts) -> str | None:
+        """Among those that nothing is filed for; callers call again, so what was found is remembered."""
+        asked = (facts.principal, facts.source, facts.destination, facts.port)
+        if asked not in self._answers:
+            if len(self._answers) >= _MOST_ANSWERS:
+                self._answers.clear()
+            fitting = (key for key, one in self._always.items() if one.fits(facts))
+            self._answers[asked] = next(fitting, None)
+        return self._answers[asked]
 
     def _named(self, facts: Facts) -> set[str]:
         found: set[str] = set()

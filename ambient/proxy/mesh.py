@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ from ambient.telemetry import log
 DEPOSIT: Final = "snapshot"
 _SAVE_SECONDS: Final = 0.5
 """Changes that come in quick succession are kept together."""
+_SAVE_SHARE: Final = 20
+"""At least so many times as long as it takes: a large mesh that always changes is written out less often."""
 _CHUNK: Final = 16 * 1024
 """Bytes of resources in one packet to a worker: it reads them at a stretch, in some milliseconds."""
 
@@ -75,11 +78,14 @@ class Mesh:
 
     async def save_for_ever(self) -> None:
         """Deposit and write what changed, a little later."""
+        rest = _SAVE_SECONDS
         while True:
             await self._unsaved.wait()
-            await asyncio.sleep(_SAVE_SECONDS)
+            await asyncio.sleep(rest)
             self._unsaved.clear()
+            began = time.monotonic()
             content = self.content()
+            rest = max(_SAVE_SECONDS, _SAVE_SHARE * (time.monotonic() - began))
             await self._deposit(content)
             try:
                 await asyncio.to_thread(replace, self._file, content)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,9 +23,12 @@ from ambient.telemetry.metrics import open_sockets
 
 if TYPE_CHECKING:
     from ambient.telemetry.dump import Certificate
-    from ambient.telemetry.metrics import Totals
+    from ambient.telemetry.metrics import Reason, Table, Totals
 
-Source: TypeAlias = Callable[[], Iterable[Metric]]
+Making: TypeAlias = Callable[[], Iterable[Metric]]
+"""Makes metrics of what was read already, in a thread."""
+Source: TypeAlias = Callable[[], Iterable[Metric] | Making]
+"""Reads the values of this moment."""
 
 _GZIP_FROM = 1024
 """Bytes from which compression is worth its time."""
@@ -38,11 +42,23 @@ class Exposition:
 
     async def page(self, request: Request) -> Response:
         """Answer a scrape. Sources are read here, the text is made in a thread: with many rows it takes a while."""
-        metrics = [metric for source in self._sources for metric in source()]
+        read = [read(source) for source in self._sources]
         headers = request.headers
-        return await asyncio.to_thread(
-            render, metrics, headers.get("accept", ""), headers.get("accept-encoding", "")
-        )
+
+        def make() -> Response:
+            metrics = [metric for made in read for metric in made()]
+            return render(metrics, headers.get("accept", ""), headers.get("accept-encoding", ""))
+
+        return await asyncio.to_thread(make)
+
+
+def read(source: Source) -> Making:
+    """Read a source now, to make its metrics later."""
+    found = source()
+    if callable(found):
+        return found
+    metrics = tuple(found)
+    return lambda: metrics
 
 
 def render(metrics: Sequence[Metric], accept: str, accept_encoding: str) -> Response:
@@ -61,33 +77,32 @@ def render(metrics: Sequence[Metric], accept: str, accept_encoding: str) -> Resp
 
 def traffic(totals: Totals) -> Source:
     """Connections and bytes, and why connections were turned away."""
+    return lambda: partial(_traffic, totals.table(), totals.refused(), totals.lost)
 
-    def collect() -> Iterable[Metric]:
-        table = totals.table()
-        families = [CounterMetricFamily(name, text, labels=LABELS) for name, text in _TRAFFIC]
-        for labels, row in table.items():
-            for family, value in zip(families, row, strict=True):
-                family.add_metric(labels, value)
-        yield from families
-        sockets = GaugeMetricFamily(
-            "istio_tcp_sockets_open", "Proxied connections that are open.", labels=["reporter"]
-        )
-        for reporter, count in sorted(open_sockets(table).items()):
-            sockets.add_metric([reporter], count)
-        yield sockets
-        refused = CounterMetricFamily(
-            "ambient_connections_refused",
-            "Connections that a decision turned away, by reason.",
-            labels=["reporter", "reason"],
-        )
-        for reason, count in sorted(totals.refused().items()):
-            refused.add_metric(reason, count)
-        yield refused
-        yield CounterMetricFamily(
-            "ambient_connections_lost", "Connections that were open in workers that died.", value=totals.lost
-        )
 
-    return collect
+def _traffic(table: Table, refusals: Mapping[Reason, int], lost: int) -> Iterator[Metric]:
+    families = [CounterMetricFamily(name, text, labels=LABELS) for name, text in _TRAFFIC]
+    for labels, row in table.items():
+        for family, value in zip(families, row, strict=True):
+            family.add_metric(labels, value)
+    yield from families
+    sockets = GaugeMetricFamily(
+        "istio_tcp_sockets_open", "Proxied connections that are open.", labels=["reporter"]
+    )
+    for reporter, count in sorted(open_sockets(table).items()):
+        sockets.add_metric([reporter], count)
+    yield sockets
+    refused = CounterMetricFamily(
+        "ambient_connections_refused",
+        "Connections that a decision turned away, by reason.",
+        labels=["reporter", "reason"],
+    )
+    for reason, count in sorted(refusals.items()):
+        refused.add_metric(reason, count)
+    yield refused
+    yield CounterMetricFamily(
+        "ambient_connections_lost", "Connections that were open in workers that died.", value=lost
+    )
 
 
 def build(component: str, version: str) -> Source:

@@ -40,7 +40,7 @@ SOURCES = (
         Number("ambient_xds_connected", "Whether the control plane is connected.", lambda: True),
     ),
 )
-METRICS = [metric for source in SOURCES for metric in source()]
+METRICS = [metric for source in SOURCES for metric in exposition.read(source)()]
 
 
 def samples(families):
