@@ -42,11 +42,11 @@ class Exposition:
 
     async def page(self, request: Request) -> Response:
         """Answer a scrape. Sources are read here, the text is made in a thread: with many rows it takes a while."""
-        read = [read(source) for source in self._sources]
+        sources = [read(source) for source in self._sources]
         headers = request.headers
 
         def make() -> Response:
-            metrics = [metric for made in read for metric in made()]
+            metrics = [metric for source in sources for metric in source()]
             return render(metrics, headers.get("accept", ""), headers.get("accept-encoding", ""))
 
         return await asyncio.to_thread(make)

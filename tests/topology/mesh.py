@@ -84,9 +84,13 @@ class Mesh:
 
     def apply(self, file: str, *objects: Object) -> None:
         """Write a file of the configuration folder, as an editor does: beside it, then in its place."""
+        self.write(file, yaml.safe_dump_all(objects, sort_keys=False))
+
+    def write(self, file: str, text: str) -> None:
+        """The same with the file's text."""
         path = self.config / f"{file}.yaml"
         unfinished = path.with_suffix(".new")
-        unfinished.write_text(yaml.safe_dump_all(objects, sort_keys=False))
+        unfinished.write_text(text)
         unfinished.rename(path)
 
     def delete(self, file: str) -> None:
