@@ -16,6 +16,7 @@ from ambient.core.model.address import SocketAddress
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds. Source: the peers' default."""
 _ABORT: Final = struct.pack("ii", 1, 0)
+_DELIVER: Final = struct.pack("ii", 0, 0)
 
 
 def prepare(sock: socket.socket) -> None:
@@ -32,6 +33,12 @@ def reset_on_close(sock: socket.socket) -> None:
     """Closing ``sock`` shall send a reset, whatever is queued."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+
+
+def deliver_on_close(sock: socket.socket) -> None:
+    """Closing ``sock`` shall deliver what is queued, and then its end."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DELIVER)
 
 
 def reset(sock: socket.socket) -> None:

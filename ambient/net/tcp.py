@@ -46,6 +46,8 @@ class SocketEnd(End):
         """Take over ``sock``."""
         super().__init__()
         sockets.prepare(sock)
+        # If this process dies, the kernel closes: the other side must not take that for an orderly end.
+        sockets.reset_on_close(sock)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._backlog: deque[Buffer] = deque()
@@ -88,6 +90,8 @@ class SocketEnd(End):
 
     def close(self) -> None:
         self._closing = True
+        if not self._gone:
+            sockets.deliver_on_close(self._sock)
         if not (self._backlog or self._gone):
             self._leave_soon(None)
 
@@ -170,6 +174,7 @@ class SocketEnd(End):
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)
+            sockets.deliver_on_close(self._sock)
         except OSError as error:
             self._leave_soon(sockets.fault_of(self._sock) or error)
 

@@ -294,6 +294,7 @@ def check(bound: Bound, seen: Seen) -> None:
     assert seen.refused <= bound.refused or late, seen
     assert seen.slowest_ms <= bound.slowest_seconds * 1000, seen
     assert seen.held_lost <= bound.held_lost, seen
+    assert "lost ConnectionAbortedError" not in seen.errors, f"it looked like an orderly end: {seen}"
     assert seen.held_stall_ms <= bound.stall_seconds * 1000, seen
 
 
