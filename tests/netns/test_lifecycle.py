@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from netns.world import World
-from topology import MeshNode, Process, until
+from topology import Mesh, MeshNode, Process, Topology, Workload, objects, until
+
+
+@dataclass
+class Scene:
+    """``client`` on node one calls ``server`` on node two."""
+
+    mesh: Mesh
+    client: Workload
+    server: Workload
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Topology() as topology:
+        mesh = Mesh(topology)
+        accounts = [objects.service_account("shop", name) for name in ("client", "server", "brief")]
+        mesh.apply("shop", objects.namespace("shop"), *accounts)
+        mesh.start_control()
+        one, two = mesh.node("one"), mesh.node("two")
+        pod = two.node.pod("server")
+        pod.serve("echo", 8080)
+        server = two.add(pod, "shop", "server")
+        client = one.add(one.node.pod("client"), "shop", "client")
+        mesh.settle(client, server)
+        yield Scene(mesh, client, server)
 
 
 def held(process: Process) -> list[dict[str, Any]]:
@@ -24,9 +50,9 @@ def beats(process: Process, count: int = 5) -> None:
 
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_a_proxy_that_stops_carries_what_it_has_and_new_connections_wait_for_the_next(
-    world: World, side: str
+    scene: Scene, side: str
 ) -> None:
-    client, server = world.named("client-one"), world.named("server-two")
+    client, server = scene.client, scene.server
     node = (client if side == "source" else server).node
     proxy = node.proxy
     assert proxy is not None
@@ -45,8 +71,8 @@ def test_a_proxy_that_stops_carries_what_it_has_and_new_connections_wait_for_the
     node.wait_ready()
 
 
-def test_what_does_not_end_in_time_is_ended(world: World) -> None:
-    client, server = world.named("client-one"), world.named("server-two")
+def test_what_does_not_end_in_time_is_ended(scene: Scene) -> None:
+    client, server = scene.client, scene.server
     node = client.node
     assert node.proxy is not None
     node.proxy.stop(60)
@@ -66,8 +92,8 @@ def test_what_does_not_end_in_time_is_ended(world: World) -> None:
     steady.stop()
 
 
-def test_a_server_that_dies_is_told_to_its_clients_at_once(world: World) -> None:
-    client, server = world.named("client-one"), world.named("server-two")
+def test_a_server_that_dies_is_told_to_its_clients_at_once(scene: Scene) -> None:
+    client, server = scene.client, scene.server
     dying = server.pod.serve("echo", 8090, "--name", "dying")
     steady = client.pod.start("steady", server.pod.v4, 8090, "--every", 0.05)
     steady.wait_for_line(kind="held", ok=True)
@@ -80,12 +106,8 @@ def test_a_server_that_dies_is_told_to_its_clients_at_once(world: World) -> None
     steady.stop()
 
 
-def test_a_certificate_lives_as_long_as_a_workload_that_needs_it(world: World) -> None:
-    node = world.mesh.nodes[0]
-    world.mesh.apply(
-        "brief",
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "brief", "namespace": "shop"}},
-    )
+def test_a_certificate_lives_as_long_as_a_workload_that_needs_it(scene: Scene) -> None:
+    node = scene.mesh.nodes[0]
     first, second = (node.add(node.node.pod(f"brief-{number}"), "shop", "brief") for number in (1, 2))
     node.wait_captured(first)
     node.wait_captured(second)
