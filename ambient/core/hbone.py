@@ -45,6 +45,8 @@ PORTION: Final = 256 * 1024
 _TURN: Final = 64 * 1024
 """How many bytes a stream may send before the next has its turn."""
 _MOST_CREDIT: Final = 2**31 - 1
+_MOST_HEADERS: Final = 16 * 1024
+"""Bytes of header fields that one request or answer may have. Source: the peers' figure."""
 _CONNECTION_WINDOW = _MOST_CREDIT
 _NO_LIMIT: Final = 2**31 - 1
 _NEVER = (2**62, 2**62)
@@ -169,13 +171,14 @@ class Hbone:
                 auto_window_update=False,
                 stream_reset_rate_limit=_NEVER,
                 max_inbound_header_count=64,
-                max_inbound_header_list_size=16 * 1024,
+                max_inbound_header_list_size=_MOST_HEADERS,
             ),
         )
         settings = {
             Setting.INITIAL_WINDOW_SIZE: FIRST_WINDOW,
             Setting.MAX_CONCURRENT_STREAMS: most_streams,
             Setting.MAX_FRAME_SIZE: MOST_FRAME,
+            Setting.MAX_HEADER_LIST_SIZE: _MOST_HEADERS,
         }
         if role is Role.CLIENT:
             settings[Setting.ENABLE_PUSH] = 0
