@@ -68,7 +68,7 @@ def test_every_node_has_a_large_mesh_soon(topology: Topology, figures: Figures) 
         )
     note(
         PART,
-        "processor time of one update of one endpoint, everything included",
+        "processor time of one update of one endpoint, with what else is done until it is on every disk",
         ", ".join(f"{name} {used * 1e3:.0f} ms" for name, used in spent.items() if "two" not in name),
     )
 

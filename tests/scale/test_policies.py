@@ -69,6 +69,8 @@ def test_a_decision_asks_few_of_many_policies(
             f"{micro(spent)}; asking all of them: {asking_all / spent:.0f} times that",
             "≤ 0.5 ms",
         )
+        if asking == UNFILED:
+            figures.note(PART, "the same, the first of each kind of caller", micro(asking_all))
         if asking == "a namespace and a port":
             figures.note(PART, "the first decision after all of them came", micro(first))
             figures.note(PART, "the first decision after one of them changed", micro(after_update))
