@@ -135,8 +135,11 @@ class Pods:
     def change(self, uid: str, how: Callable[[Local], Local]) -> Local:
         """Something about it is new; what it held and holds no more is the caller's to close."""
         with self._or_as_before():
-            local = self._table[uid] = how(self._table[uid])
-            if uid not in self._unsaved:
+            before = self._table[uid]
+            local = self._table[uid] = how(before)
+            # Listeners are not on disk: a daemon that takes them back from the proxy must do so on a full one, too.
+            same = replace(local, listeners=None) == replace(before, listeners=None)
+            if uid not in self._unsaved and not same:
                 self._save()
         return local
 

@@ -396,6 +396,7 @@ def heal(scene: Scene, node: MeshNode) -> float:
     for one in scene.mesh.nodes:
         one.wait_ready()
         one.wait(lambda one=one: one.metric("ambient_workers") == 2, "two workers to serve")  # type: ignore[misc]
+        one.wait(lambda one=one: all(pod["proxied"] for pod in one.listed()), "the daemon to have all back")  # type: ignore[misc]
     seconds = time.monotonic() - began
     deny = objects.authorization_policy(
         "shop", "nobody", "DENY", principals=["cluster.local/ns/shop/sa/client"]
