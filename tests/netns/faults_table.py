@@ -50,7 +50,7 @@ def main() -> None:
 def row(figures: dict[str, Any]) -> str:
     who = WHO[figures["victim"]] + (", no control plane" if figures.get("control") == "gone" else "")
     where = "—" if figures["victim"] in {"control", "link"} else f"{figures['side']}'s node"
-    healed = f"{figures['healed_seconds']} s" if "healed_seconds" in figures else "at once"
+    healed = f"{figures['healed_seconds']} s" if "healed_seconds" in figures else "not measured"
     cells = [
         who, WHAT[figures["fault"]].format(**figures), where, figures["path"], figures["ok"], figures["refused"],
         figures["slowest_ms"], figures["gap_ms"], f"{figures['held_lost']} of {figures['held']}",
