@@ -43,13 +43,13 @@ IN_FLIGHT_OF_PEER: Final = 1000
 
 
 class Inbound:
-    """Carries out inbound decisions, for one worker. ``emptied`` is called when its last tunnel is gone."""
+    """Carries out inbound decisions, for one worker. ``ended`` is called when a tunnel is gone."""
 
     def __init__(
-        self, world: World, dialer: Dialer, live: Live, tasks: Tasks, emptied: Callable[[], None]
+        self, world: World, dialer: Dialer, live: Live, tasks: Tasks, ended: Callable[[], None]
     ) -> None:
         self.world, self.dialer, self.live, self.tasks = world, dialer, live, tasks
-        self._emptied = emptied
+        self._ended = ended
         self._tunnels: dict[str, set[Tunnel]] = {}
         self.in_flight: Counter[tuple[str, IpAddress]] = Counter()
         """Requests that are undecided or being dialled, by pod and peer."""
@@ -166,8 +166,7 @@ class Inbound:
         tunnels.discard(tunnel)
         if not tunnels:
             del self._tunnels[pod.uid]
-        if not self._tunnels:
-            self._emptied()
+        self._ended()
 
 
 class _Session:

@@ -63,9 +63,10 @@ class Live:
         self._access = access
         self._changed = changed
         self._of: dict[str, dict[Relay, Carried]] = {}
+        self._total = 0
 
     def __len__(self) -> int:
-        return sum(len(carried) for carried in self._of.values())
+        return self._total
 
     def __contains__(self, carried: Carried) -> bool:
         return self._of.get(carried.uid, {}).get(carried.relay) is carried
@@ -119,8 +120,8 @@ class Live:
         carried = Carried(uid, observation, inbound, relay, time.monotonic(), counts, policy)
         pod = self._of.setdefault(uid, {})
         pod[relay] = carried
-        if len(pod) == 1:
-            self._changed(uid, 1)
+        self._total += 1
+        self._changed(uid, len(pod))
         self._access.opened(observation, policy)
         return carried
 
@@ -128,9 +129,10 @@ class Live:
         """A connection is over."""
         pod = self._of[uid]
         carried = pod.pop(relay)
+        self._total -= 1
         if not pod:
             del self._of[uid]
-            self._changed(uid, 0)
+        self._changed(uid, len(pod))
         carried.account()
         carried.counts.closed += 1
         self._access.complete(

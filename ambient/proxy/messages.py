@@ -32,6 +32,13 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """Parent → worker that accepts, first of all. Descriptor: the memory of ``proxy.shares``."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class PodAdded:
     """Parent → worker. Descriptors: netns, and the listeners outbound, plaintext, hbone."""
 
@@ -119,6 +126,7 @@ class Part:
 
 Message: TypeAlias = (
     Hello
+    | Company
     | Welcome
     | PodAdded
     | PodRemoved
@@ -137,6 +145,7 @@ _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         Hello,
+        Company,
         Welcome,
         PodAdded,
         PodRemoved,

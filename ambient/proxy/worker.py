@@ -35,6 +35,7 @@ from ambient.proxy.inbound import Inbound
 from ambient.proxy.incoming import Incoming
 from ambient.proxy.live import BEGAN, Live
 from ambient.proxy.outbound import Outbound
+from ambient.proxy.shares import Kind, Shares
 from ambient.proxy.world import LocalPod, World
 from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog
@@ -49,6 +50,8 @@ _RECONNECT_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.1
 _COMPLAIN_SECONDS: Final = 10.0
 _GOODBYE_SECONDS: Final = 1.0
+_YIELD_SECONDS: Final = 0.002
+"""How long a worker that carries more leaves a connection to one that carries less."""
 _COUNT_SECONDS: Final = 0.1
 """How often the parent hears of a pod's count at most: connections that come and go are no news."""
 _SPARE: Final = 8
@@ -72,6 +75,9 @@ class Worker:
         self._live = Live(self._traffic, access, self._count_changed)
         self._recheck = late.Recheck(lambda: self._world.snapshot, self._live, self._rechecked)
         self._listeners: dict[str, list[socket.socket]] = {}
+        self._shares: Shares | None = None
+        """What all workers carry; None: we accept nothing."""
+        self._shaking_hands = 0
         self._born_of = os.getppid()
         self._spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_SPARE)]
         self._retired = False
@@ -84,7 +90,7 @@ class Worker:
         dialer = Dialer(self._world)
         self._pool = Pool(dialer.tunnel, self._end_if_idle)
         self._outbound = Outbound(self._world, dialer, self._pool, self._live)
-        self._inbound = Inbound(self._world, dialer, self._live, self._setting_up, self._end_if_idle)
+        self._inbound = Inbound(self._world, dialer, self._live, self._setting_up, self._tunnel_ended)
         self._done = asyncio.Event()
 
     async def run(self) -> None:
@@ -172,6 +178,10 @@ class Worker:
 
     def _heard(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         match message:
+            case messages.Company(workers):
+                self._shares = Shares(descriptors[0], workers)
+                os.close(descriptors[0])
+                self._tell_shares()
             case messages.Welcome():
                 self._welcomed(*descriptors)
             case messages.PodAdded(uid, cookie):
@@ -253,15 +263,14 @@ class Worker:
     def _mesh_changed(self, after: Snapshot) -> None:
         before, self._world.snapshot = self._world.snapshot, after
         self._recheck.changed(before, after)
-        if not before.workloads:
-            gc.freeze()  # Nor is the mesh: its values are in no cycles, and a look at all of them would take long.
 
     def _rechecked(self, cut: int) -> None:
         log.info("connections cut by a change of policy", worker=self._index, connections=cut)
 
     def _count_changed(self, uid: str, count: int) -> None:
         # A parent that is slow to read must not make a queue of every connection that came and went.
-        if self._outbox is not None and uid not in self._counts_due:
+        self._tell_shares()
+        if count < 2 and self._outbox is not None and uid not in self._counts_due:
             self._counts_due.add(uid)
             asyncio.get_running_loop().call_later(_COUNT_SECONDS, self._tell_count, uid, self._outbox)
         if not count:
@@ -282,9 +291,12 @@ class Worker:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
 
-    def _accept(self, uid: str, role: Role, listener: socket.socket) -> None:
-        pod = self._world.pods[uid]
-        for _ in range(_BURST):
+    def _accept(self, uid: str, role: Role, listener: socket.socket, *, insist: bool = False) -> None:
+        pod, kind = self._world.pods[uid], Kind.TUNNEL if role is Role.HBONE else Kind.CONNECTION
+        for number in range(_BURST):
+            if self._shares is not None and self._shares.leads(self._index, kind) and (number or not insist):
+                self._yield(uid, role, listener)
+                return
             try:
                 accepted, _ = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -296,9 +308,13 @@ class Worker:
             BEGAN.set(time.monotonic())
             task = self._setting_up.start(self._carry(role, pod, accepted), f"{role.name.lower()} {uid}")
             self._setting_up_for.setdefault(uid, set()).add(task)
-            task.add_done_callback(partial(self._set_up, uid))
+            self._shaking_hands += kind is Kind.TUNNEL
+            task.add_done_callback(partial(self._set_up, uid, kind))
+            self._tell_shares()
 
-    def _set_up(self, uid: str, task: asyncio.Task[None]) -> None:
+    def _set_up(self, uid: str, kind: Kind, task: asyncio.Task[None]) -> None:
+        self._shaking_hands -= kind is Kind.TUNNEL
+        self._tell_shares()
         tasks = self._setting_up_for[uid]
         tasks.discard(task)
         if not tasks:
@@ -312,6 +328,24 @@ class Worker:
                 return self._inbound.plaintext(pod, accepted)
             case Role.HBONE:
                 return self._inbound.serve(pod, accepted)
+
+    def _tell_shares(self) -> None:
+        if self._shares is not None:
+            connections = len(self._live) + len(self._setting_up) - self._shaking_hands
+            self._shares.tell(self._index, Kind.CONNECTION, connections)
+            self._shares.tell(self._index, Kind.TUNNEL, self._inbound.tunnels + self._shaking_hands)
+
+    def _yield(self, uid: str, role: Role, listener: socket.socket) -> None:
+        """Leave the next connection to another worker, but not for ever: it may be busy."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+
+        def resume() -> None:
+            if listener in self._listeners.get(uid, []):
+                self._listen(uid, role, listener)
+                self._accept(uid, role, listener, insist=True)
+
+        loop.call_later(_YIELD_SECONDS, resume)
 
     def _pause(self, uid: str, role: Role, listener: socket.socket, why: str) -> None:
         loop = asyncio.get_running_loop()
@@ -331,12 +365,19 @@ class Worker:
     def _retire(self) -> None:
         if not self._retired:
             self._retired = True
+            if self._shares is not None:
+                self._shares.leave(self._index)
+                self._shares = None
             log.info("worker retires", worker=self._index, connections=len(self._live))
             for uid in list(self._listeners):
                 self._stop_listening(uid)
             for descriptor in self._spare:
                 os.close(descriptor)
             self._inbound.leave()
+        self._end_if_idle()
+
+    def _tunnel_ended(self) -> None:
+        self._tell_shares()
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -363,8 +404,6 @@ def main(index: int, channel: str, access_log: str, style: str, level: str) -> N
     """Run one worker in this process; ``access_log`` is a file that is appended to, or empty for standard output."""
     process.forbid_core_dumps()
     keep_certificates_in_memory()
-    gc.freeze()  # What was imported is never garbage.
-    gc.set_threshold(_YOUNG)
     log.configure(style=Format(style), level=Level.of(level))
     fd = (
         os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640) if access_log else 1
@@ -373,6 +412,7 @@ def main(index: int, channel: str, access_log: str, style: str, level: str) -> N
 
     # What was imported stays: the cyclic collector need not look at it.
     gc.freeze()
+    gc.set_threshold(_YOUNG)
 
     async def serve() -> None:
         await Worker(index, channel, access).run()

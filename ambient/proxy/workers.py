@@ -24,6 +24,7 @@ from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import AmbientError, Unavailable
 from ambient.proxy import messages
+from ambient.proxy.shares import Shares
 from ambient.telemetry import log
 from ambient.telemetry.metrics import Totals
 
@@ -96,6 +97,8 @@ class Workers:
     def start(self, count: int) -> None:
         """Listen, and run ``count`` workers for ever. Raises OSError if the path cannot be had."""
         listener = packets.listen(self._path)
+        self._count = count
+        self._shares, self._shares_memory = Shares.make(count)
         self._tasks.start(self._accept(listener), "workers' channel")
         for index in range(count):
             self._tasks.start(self._keep(index), f"worker {index}")
@@ -112,7 +115,7 @@ class Workers:
         return sum(member.hello.retired for member in self._members)
 
     def connections(self, uid: str) -> int:
-        """About how many connections of a pod live; exact when it is 0."""
+        """About how many connections of a pod live, a tenth of a second ago; none of one that left are overlooked."""
         return sum(member.counts.get(uid, 0) for member in self._members)
 
     def tell(
@@ -189,6 +192,7 @@ class Workers:
                 continue
             self._processes[index] = process
             status = await self._end_of(process)
+            self._shares.leave(index)
             if self._stopping:
                 return
             if status is None:
@@ -244,6 +248,8 @@ class Workers:
             if not isinstance(hello, messages.Hello):
                 raise Unavailable("a worker did not say hello")
             member = _Member(hello, channel, counts=dict(hello.pods))
+            if not hello.retired:
+                self._post(member, messages.Company(self._count), b"", [self._shares_memory])
             self._state.welcome(partial(self._post, member), retired=hello.retired)
             self._members.add(member)
             sending = asyncio.create_task(self._send(member))

@@ -5,6 +5,7 @@ from ambient.proxy import messages
 
 SAMPLES = [
     messages.Hello(1, 4242, retired=False, pods={"local/a": 3}),
+    messages.Company(2),
     messages.Welcome("node-1"),
     messages.PodAdded("local/a", 2**63 + 1),
     messages.PodRemoved("local/a", now=True),
