@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -154,8 +155,18 @@ def test_a_worker_that_lost_its_channel_is_replaced(tmp_path: Path, monkeypatch:
         parent = Parent(tmp_path, DESERTER)
         command = parent.workers._command
         parent.workers._command = lambda index: (started.append(index), command(index))[1]
-        await with_parent(parent, until(lambda: len(started) >= 2), count=1)
+        deserters = set()
+
+        def replaced() -> bool:
+            deserters.update(parent.workers._processes.values())
+            return len(started) >= 2
+
+        await with_parent(parent, until(replaced), count=1)
         assert parent.workers.deaths == 0
+        for deserter in deserters:
+            with contextlib.suppress(ProcessLookupError):
+                deserter.kill()
+            await deserter.wait()
 
     run(scenario)
 
