@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fuzz.found import FOUND
 from fuzz.seeds import seeds
 from fuzz.targets import TARGETS
 from hypothesis import given, settings, strategies as st
@@ -41,8 +42,8 @@ def test_whatever_others_send_is_read_or_is_their_fault(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_good_input_is_read(target: str) -> None:
-    for seed in SEEDS[target]:
+def test_good_input_is_read_and_what_was_found_once_is_their_fault(target: str) -> None:
+    for seed in (*SEEDS[target], *FOUND.get(target, ())):
         TARGETS[target](seed)
 
 

@@ -25,7 +25,7 @@ from hostile.certificates import (
     intermediates,
 )
 from hostile.measure import Cost
-from net.harness import AUTHORITY, CLIENT, SERVER, credentials_of
+from net.harness import AUTHORITY, CLIENT, SERVER, credentials_of, fabric
 from proxy.test_inbound import Scene, until
 
 from ambient.core.errors import AmbientError
@@ -225,9 +225,23 @@ def test_another_protocol_than_h2_is_refused(tmp_path: Path, alpn: str) -> None:
 
 @pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO < (3, 5), reason=f"{ssl.OPENSSL_VERSION} has no X25519MLKEM768")
 def test_a_post_quantum_key_exchange_is_taken(tmp_path: Path) -> None:
-    context = Presented().context()
-    context.set_groups("X25519MLKEM768")  # type: ignore[attr-defined]  # Python 3.15
-    assert handshake(tmp_path, context)["version"] == "TLSv1.3"
+    identity = tmp_path / "identity.pem"
+    identity.write_bytes(Presented().pem())
+
+    async def scenario() -> bytes:
+        async with fabric(nobody) as mesh:
+            client = await asyncio.create_subprocess_exec(
+                "openssl", "s_client", "-connect", f"127.0.0.1:{mesh.address.port}", "-cert", identity, "-key", identity,
+                "-groups", "X25519MLKEM768", "-alpn", "h2",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+            return (await client.communicate())[0]
+
+    assert b"X25519MLKEM768" in asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
 
 
 # ---- servers, as our client meets them

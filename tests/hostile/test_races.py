@@ -183,7 +183,7 @@ def test_whatever_two_ends_do_at_whatever_time_for_long() -> None:
         pass
 
     Long.TestCase.settings = settings(
-        max_examples=800, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=400, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
     )
     Long.TestCase().runTest()
 

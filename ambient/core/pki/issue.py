@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -109,7 +109,7 @@ def requested_key(csr_pem: bytes) -> PublicKey:
         request = x509.load_pem_x509_csr(csr_pem)
         key = request.public_key()
         is_signed = request.is_signature_valid
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise BadRequest("the certificate request is not a PEM PKCS #10 request") from error
     if not is_signed:
         raise BadRequest("the certificate request is not signed by its own key")

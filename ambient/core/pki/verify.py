@@ -95,7 +95,7 @@ def check_chain(chain: Sequence[bytes], roots_pem: bytes, now: datetime) -> None
     verifier = verification.PolicyBuilder().store(verification.Store(roots)).time(now).build_client_verifier()
     try:
         verifier.verify(leaf, [certificate for certificate in others if certificate not in roots])
-    except verification.VerificationError as error:
+    except (verification.VerificationError, ValueError) as error:
         raise BadCertificate(f"the certificate does not lead to a trusted root: {error}") from error
 
 
