@@ -635,11 +635,14 @@ class Hbone:
         return sent
 
     def _end(self, sender: _Stream) -> None:
-        if not self._broken and self._connection.stream_remote_window_size(sender.number) <= 0:
-            # ngh2 has seen none of our bytes and none of the peer's credit, and waits for room even for nothing.
-            missing = 1 - self._connection.stream_remote_window_size(sender.number)
-            self._connection.receive_data(frames.window_update(sender.number, missing))
+        self._say(self._make_room_for_end, sender.number)
         self._say(self._connection.end_stream, sender.number)
+
+    def _make_room_for_end(self, number: int) -> None:
+        """ngh2 has seen none of our bytes and none of the peer's credit, and waits for room even for nothing."""
+        missing = 1 - self._connection.stream_remote_window_size(number)
+        if missing > 0:
+            self._connection.receive_data(frames.window_update(number, missing))
 
     def _drop(self, sender: _Stream) -> None:
         """Forget what is queued."""

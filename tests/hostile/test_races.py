@@ -151,7 +151,7 @@ class Wire(RuleBasedStateMachine):
         """Everything arrives and is taken in, every stream is cut; nothing may be left of any of it."""
         if not hasattr(self, "ends"):
             return
-        for _ in range(3):
+        for _ in range(5):
             for end in (CLIENT, SERVER):
                 for stream in list(self.ends[end]._streams):
                     self.ends[end].reset(stream)
