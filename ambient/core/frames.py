@@ -49,6 +49,11 @@ class Frames:
         self.at = 0
         """How far into the view the last piece reached: the rest may be fed later, if no more pieces are taken."""
 
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return bool(self._left or self._header)
+
     def feed(self, view: memoryview) -> Iterator[Piece]:
         """The pieces in ``view``, which they are slices of. All that is not fed again must be taken before the next call."""
         at, end = 0, len(view)
@@ -82,6 +87,14 @@ class Frames:
 def _frame(view: Buffer, at: int) -> Frame:
     word, flags, stream = _LAYOUT.unpack_from(view, at)
     return Frame(word >> 8, word & 0xFF, flags, stream & 0x7FFF_FFFF)
+
+
+def alone(view: memoryview) -> Frame | None:
+    """The frame that ``view`` is, if it is one and nothing else."""
+    if len(view) < HEADER:
+        return None
+    frame = _frame(view, 0)
+    return frame if HEADER + frame.length == len(view) else None
 
 
 def header(frame: Frame) -> bytes:

@@ -186,8 +186,8 @@ class Hbone:
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
         self._control_due = True
         """ngh2 may have something to say."""
-        self._control_sent = False
-        """ngh2 said something since ``settled``."""
+        self._control_asked = False
+        """ngh2 was asked what it has to say since ``settled``."""
         self._streams: dict[int, _Stream] = {}
         self._broken = False
         self._left = False
@@ -221,6 +221,8 @@ class Hbone:
 
         Raises PeerError if the peer broke HTTP/2, or asks and asks and does not read the answers.
         """
+        if (alone := self._data_alone(memoryview(data))) is not None:
+            return [alone]
         view = memoryview(self._unheard + data if self._unheard else data)
         events: list[HboneEvent] = []
         if self._preface:
@@ -365,6 +367,11 @@ class Hbone:
         self._gather_control(self._updates)
         self._say(self._connection.send_goaway)
 
+    @property
+    def due(self) -> bool:
+        """Whether ``gather`` may have something to hand out, or ``settled`` something to tell."""
+        return bool(self._control_due or self._updates or (self._ready and self._room > 0))
+
     def gather(self) -> list[Buffer]:
         """The next bytes that are due on the socket, about ``PORTION`` of them; none are due if it is empty.
 
@@ -392,11 +399,16 @@ class Hbone:
         """Every byte that is due on the socket."""
         return b"".join(data for due in iter(self.gather, []) for data in due)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether ``gather`` may have brought something about since ``settled``."""
+        return self._control_asked
+
     def settled(self) -> list[HboneEvent]:
         """What sending brought about: tunnels whose last word has left with ``gather``."""
-        if self._broken or not self._control_sent:
+        self._control_asked = False
+        if self._broken:
             return []
-        self._control_sent = False
         return self._translate(self._connection.events())
 
     @property
@@ -429,6 +441,16 @@ class Hbone:
             self._feed(frames.header(piece.frame), events)
         if piece.payload:
             self._feed(piece.payload, events)
+
+    def _data_alone(self, view: memoryview) -> TunnelData | None:
+        """What most reads of small messages are, read at once: one whole frame of DATA; None: something else."""
+        if self._unheard or self._preface or self._frames.inside:
+            return None
+        frame = frames.alone(view)
+        if frame is None or frame.kind != frames.DATA or frame.flags or not frame.length:
+            return None
+        stream = self._stream_of_data(frame)
+        return None if stream is None else TunnelData(frame.stream, view[frames.HEADER :])
 
     def _data(self, piece: Piece, events: list[HboneEvent]) -> None:
         frame = piece.frame
@@ -598,13 +620,12 @@ class Hbone:
     def _gather_control(self, due: list[Buffer]) -> None:
         if not self._control_due:
             return
-        self._control_due = False
+        self._control_due, self._control_asked = False, True
         try:
             said = self._connection.data_to_send()
         except ngh2.ConnectionStateError:
             return  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
         if said:
-            self._control_sent = True
             due.append(said)
 
     def _gather_data(self, sender: _Stream, due: list[Buffer]) -> int:

@@ -61,6 +61,7 @@ class SocketEnd(End):
         if not self._gone:
             self._look_later()
             self._read_on()
+            self._readable()  # Something has often come already.
 
     def write(self, data: Buffer) -> None:
         if self._gone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 import weakref
 from collections.abc import Callable
 from typing import Final, cast
@@ -36,6 +37,8 @@ _QUEUE: Final = 64 * 1024
 _CLOSED: Final = "the peer closed the tunnel"
 _AT_ONCE: Final = 16 * 1024
 """So many bytes leave at once; fewer wait, copied, for what else comes in this turn of the loop."""
+_DENSE_SECONDS: Final = 200e-6
+"""A small piece waits for others only if the last was sent so short a time ago: else none are likely to come."""
 _SMALL: Final = 4 * 1024
 """Pieces of a smaller size, on average, are joined: a TLS record each would cost more than the copy."""
 _read: Final = bytearray(256 * 1024)
@@ -248,6 +251,7 @@ class Tunnel(asyncio.BufferedProtocol):
         self._ends: dict[int, TunnelEnd] = {}
         self._congested: set[TunnelEnd] = set()
         self._flush_due = False
+        self._sent_at = 0.0
         self._in_crowd = False
         self._writable = True
         self._pulse: asyncio.TimerHandle | None = None
@@ -289,7 +293,7 @@ class Tunnel(asyncio.BufferedProtocol):
 
     def send(self, stream: int, data: Buffer) -> None:
         """Send or queue bytes of a stream, which may be overwritten when this returns."""
-        if len(data) >= _AT_ONCE and self._writable:
+        if self._writable and (not self._is_dense() or len(data) >= _AT_ONCE):
             self._machine.send(stream, data)
             self._flush()
         else:
@@ -307,7 +311,8 @@ class Tunnel(asyncio.BufferedProtocol):
     def consumed(self, stream: int, amount: int) -> None:
         """Return credit for bytes that were passed on."""
         self._machine.consumed(stream, amount)
-        self._flush_soon()
+        if self._machine.due:
+            self._flush_soon()
 
     def finish(self, stream: int) -> None:
         """Half-close a stream."""
@@ -363,7 +368,8 @@ class Tunnel(asyncio.BufferedProtocol):
             return
         if not (self._machine.heard_all or self._in_crowd):
             self._join_crowd()
-        self._flush_soon()
+        if self.leaving or self._machine.due:
+            self._flush_soon()
 
     def have_turn(self) -> None:
         """Hear what waits, if the tunnel still lives."""
@@ -449,6 +455,12 @@ class Tunnel(asyncio.BufferedProtocol):
             end.settle()
         return end
 
+    def _is_dense(self) -> bool:
+        """Whether more is likely to be sent in this turn of the loop. To be asked whenever something is."""
+        now = time.monotonic()
+        dense, self._sent_at = now - self._sent_at < _DENSE_SECONDS, now
+        return dense
+
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
@@ -463,15 +475,17 @@ class Tunnel(asyncio.BufferedProtocol):
                 self._transport.write(b"".join(due))
             else:
                 self._transport.writelines(due)
-        for event in self._machine.settled():
-            self._happened(event)
-        for end in tuple(self._congested):
+        if self._machine.unsettled:
+            for event in self._machine.settled():
+                self._happened(event)
+            if self._machine.wants_nothing and not self.over:
+                self._why = "HTTP/2 ended the tunnel"
+                self._transport.close()
+        for end in tuple(self._congested) if self._congested else ():
             if end.flushed():
                 self._congested.discard(end)
-        if self._machine.wants_nothing and not self.over:
-            self._why = "HTTP/2 ended the tunnel"
-            self._transport.close()
-        self._close_if_idle()
+        if self.leaving:
+            self._close_if_idle()
 
     def _beat(self) -> None:
         if self._unanswered == PINGS:
@@ -551,7 +565,10 @@ class ClientTunnel(Tunnel):
         end = TunnelEnd(self, stream)
         end.answer = self._loop.create_future()
         self._ends[stream] = end
-        self._flush_soon()
+        if self._is_dense():
+            self._flush_soon()
+        else:
+            self._flush()
         if self._watch is None:
             self._watch_for_life()
         late = self._loop.call_later(ANSWER_SECONDS, end.unanswered)

@@ -50,7 +50,8 @@ class AccessLog:
         """It has ended; ``error`` says how if not well. Bytes are as in ``metrics.Counts``."""
         level = Level.INFO if error is None else Level.ERROR
         if self._level <= level:
-            fields = _fields(observation, policy) | _end(sent, received, duration_seconds, error, flag)
+            fields = _fields(observation, policy)
+            fields.update(_end(sent, received, duration_seconds, error, flag))
             self._write(level, "connection complete", fields)
 
     def failed(

@@ -56,18 +56,18 @@ def render(style: Format, at: datetime, level: Level, event: str, fields: Mappin
             return (" ".join(words) + "\n").encode("ascii")
         case Format.JSON:
             record: dict[str, Value] = {"time": timestamp(at), "level": level.name.lower(), "message": event}
-            record.update((key, _plain(value)) for key, value in fields.items())
+            for key, value in fields.items():
+                record[key] = value if type(value) is str else _plain(value)
             return (_escape_delete(_encode(record)) + "\n").encode("ascii")
 
 
 def timestamp(at: datetime) -> str:
     """UTC with milliseconds: ``2026-01-31T23:59:59.123Z``."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _plain(value: Value) -> str | int | float | bool | None:
-    if type(value) is str:
-        return value
     match value:
         case bool() | int() | str() | None:
             return value
@@ -92,4 +92,4 @@ def _word(value: Value) -> str:
 
 
 def _escape_delete(text: str) -> str:
-    return text.replace("\x7f", "\\u007f")
+    return text.replace("\x7f", "\\u007f") if "\x7f" in text else text
