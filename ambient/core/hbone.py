@@ -184,6 +184,9 @@ class Hbone:
             settings[Setting.ENABLE_PUSH] = 0
         self._connection.initiate_connection(settings)
         self._connection.set_local_window_size(_CONNECTION_WINDOW)
+        self._fresh: set[int] = set()
+        """Streams that were asked for and have not been handed out: ngh2 cannot reset them yet."""
+        self._regretted: list[tuple[int, ErrorCode]] = []
         self._control_due = True
         """ngh2 may have something to say."""
         self._control_asked = False
@@ -257,6 +260,7 @@ class Hbone:
             raise Unavailable(f"the connection takes no more tunnels: {error}") from error
         self._control_due = True
         self._streams[number] = _Stream(number, self._first_room, speaks=True)
+        self._fresh.add(number)
         return number
 
     # A stream may have closed in the bytes that were fed last, before its owner has read of it in the events:
@@ -324,7 +328,10 @@ class Hbone:
             self._drop(cut)
             self._unread += 1
             code = ErrorCode.REFUSED_STREAM if untouched else ErrorCode.CONNECT_ERROR
-            self._say(self._connection.reset_stream, stream, code)
+            if stream in self._fresh:
+                self._regretted.append((stream, code))
+            else:
+                self._say(self._connection.reset_stream, stream, code)
 
     def consumed(self, stream: int, amount: int) -> None:
         """Let the peer send ``amount`` more bytes, and more than before while the reader keeps up.
@@ -627,6 +634,12 @@ class Hbone:
             return  # The peer's very first bytes were not HTTP/2: there is not even a farewell.
         if said:
             due.append(said)
+        self._fresh.clear()
+        if self._regretted:
+            for stream, code in self._regretted:
+                self._say(self._connection.reset_stream, stream, code)
+            self._regretted.clear()
+            self._gather_control(due)
 
     def _gather_data(self, sender: _Stream, due: list[Buffer]) -> int:
         """What one stream may send in its turn; how many bytes that is."""

@@ -315,6 +315,14 @@ def test_a_request_that_is_withdrawn_at_once_can_be_answered_in_vain() -> None:
     assert pair.open()
 
 
+def test_a_request_that_is_taken_back_before_it_has_left_holds_no_place() -> None:
+    pair = Pair(most_streams=1)
+    stream = pair.client.open("10.0.0.1:80", [])
+    pair.client.reset(stream)
+    assert hbone.TunnelReset(stream, untouched=False) in pair.exchange()[1]
+    assert pair.open()
+
+
 def test_after_a_fault_of_the_peer_whatever_is_said_falls_on_the_floor() -> None:
     pair = Pair()
     stream = pair.open()
