@@ -97,7 +97,8 @@ def test_after_all_kinds_of_load_and_change_nothing_has_stayed(scene: Scene, rou
     assert len(survivors) >= 6  # Control, two daemons, two parents; and a worker at least.
     for pid in survivors:
         assert after[pid].fds <= before[pid].fds + SLACK_FDS, (pid, before, after)
-        assert after[pid].namespaces <= before[pid].namespaces, (pid, before, after)
+        # Its own may be one more: it is opened by who first enters another.
+        assert after[pid].namespaces <= before[pid].namespaces + 1, (pid, before, after)
         assert after[pid].rss <= before[pid].rss + GROWTH_KIB, (pid, before, after)
     assert scene.call() is None
 
