@@ -203,6 +203,10 @@ class Hbone:
         self._frames = Frames()
         self._reading: _Stream | None = None
         self._payload_left = 0
+        self._within = False
+        """ngh2 has heard the beginning of a frame, and not its end: nothing else can be told it."""
+        self._endings: list[int] = []
+        """Streams whose end waits for that."""
         self._update = b""
         self._credit = _CONNECTION_WINDOW
         self._uncredited = 0
@@ -444,10 +448,16 @@ class Hbone:
         events += self._translate(self._connection.events())
 
     def _pass(self, piece: Piece, events: list[HboneEvent]) -> None:
+        self._within = True
         if piece.first:
             self._feed(frames.header(piece.frame), events)
         if piece.payload:
             self._feed(piece.payload, events)
+        if piece.last:
+            self._within = False
+            endings, self._endings = self._endings, []
+            for number in endings:
+                self._say(self._end_stream, number)
 
     def _data_alone(self, view: memoryview) -> TunnelData | None:
         """What most reads of small messages are, read at once: one whole frame of DATA; None: something else."""
@@ -669,14 +679,17 @@ class Hbone:
         return sent
 
     def _end(self, sender: _Stream) -> None:
-        self._say(self._make_room_for_end, sender.number)
-        self._say(self._connection.end_stream, sender.number)
+        self._say(self._end_stream, sender.number)
 
-    def _make_room_for_end(self, number: int) -> None:
+    def _end_stream(self, number: int) -> None:
         """ngh2 has seen none of our bytes and none of the peer's credit, and waits for room even for nothing."""
         missing = 1 - self._connection.stream_remote_window_size(number)
+        if missing > 0 and self._within:
+            self._endings.append(number)
+            return
         if missing > 0:
             self._connection.receive_data(frames.window_update(number, missing))
+        self._connection.end_stream(number)
 
     def _drop(self, sender: _Stream) -> None:
         """Forget what is queued."""

@@ -345,3 +345,18 @@ def test_a_peer_that_never_spoke_http2_gets_no_farewell() -> None:
     with pytest.raises(PeerError):
         server.receive(b"GET / HTTP/1.1\r\n\r\n")
     assert server.take() == b""
+
+
+def test_a_stream_that_ends_with_no_room_in_the_middle_of_a_frame_of_the_peer() -> None:
+    pair = Pair()
+    pair.client._say(pair.client._connection.update_settings, {Setting.INITIAL_WINDOW_SIZE: 0})
+    pair.exchange()
+    stream = pair.open()
+    pair.client.ping()
+    ping = pair.client.take()
+    pair.server.receive(ping[:12])
+    pair.server.finish(stream)
+    early = pair.server.take()
+    assert pair.server.receive(ping[12:]) == []
+    client = pair.client.receive(early + pair.server.take())
+    assert sorted(client, key=repr) == [hbone.Ponged(), hbone.TunnelFinished(stream)]
