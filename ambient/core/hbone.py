@@ -671,8 +671,9 @@ class Hbone:
         sender.queued -= sent
         self._room -= sent
         self._queued -= sent
-        if sender.room <= 0 or not sender.queue:
-            del self._ready[sender.number]
+        del self._ready[sender.number]
+        if sender.room > 0 and sender.queue:
+            self._ready[sender.number] = sender  # Behind the others, which ``gather`` may not have come to.
         if sender.finishing and not sender.queue:
             self._end(sender)
             self._gather_control(due)

@@ -360,3 +360,15 @@ def test_a_stream_that_ends_with_no_room_in_the_middle_of_a_frame_of_the_peer() 
     assert pair.server.receive(ping[12:]) == []
     client = pair.client.receive(early + pair.server.take())
     assert sorted(client, key=repr) == [hbone.Ponged(), hbone.TunnelFinished(stream)]
+
+
+def test_streams_that_had_no_turn_in_one_portion_have_it_in_the_next() -> None:
+    pair = Pair()
+    streams = [pair.open() for _ in range(8)]
+    for stream in streams:
+        pair.client.send(stream, bytes(hbone.FIRST_WINDOW))
+    heard: list[int] = []
+    for _ in range(2):
+        events = pair.server.receive(b"".join(pair.client.gather()))
+        heard += [event.stream for event in events if isinstance(event, hbone.TunnelData)]
+    assert sorted(heard) == streams
