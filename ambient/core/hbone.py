@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
 import ngh2
@@ -247,6 +248,7 @@ class Hbone:
             if self._headers >= crowd or number >= _MOST_FRAMES:
                 break
         self._unheard = bytes(view[self._frames.at :]) if number else b""
+        events = _joined(events)
         return _without_withdrawn(events) if self._headers >= crowd else events
 
     @property
@@ -483,8 +485,6 @@ class Hbone:
         lives = self._streams.get(frame.stream) is stream
         if data and not lives:
             self.consumed(frame.stream, len(data))
-        elif data and events and type(before := events[-1]) is TunnelData and before.stream == frame.stream:
-            events[-1] = TunnelData(frame.stream, b"".join((before.data, data)))
         elif data:
             events.append(TunnelData(frame.stream, data))
         if lives and piece.last and frame.flags & frames.END_STREAM:
@@ -741,6 +741,25 @@ class _Stream:
         """Bytes in ``queue``."""
         self.finishing = False
         """The half-close follows what is queued."""
+
+
+def _joined(events: list[HboneEvent]) -> list[HboneEvent]:
+    """The same, with bytes of one stream that follow each other as one: to carry each frame's alone costs more."""
+    if len(events) < 2:
+        return events
+    joined: list[HboneEvent] = []
+    for stream, run in groupby(events, _stream_of_bytes):
+        together = list(run)
+        if stream is None or len(together) == 1:
+            joined += together
+        else:
+            pieces = [event.data for event in together if isinstance(event, TunnelData)]
+            joined.append(TunnelData(stream, b"".join(pieces)))
+    return joined
+
+
+def _stream_of_bytes(event: HboneEvent) -> int | None:
+    return event.stream if isinstance(event, TunnelData) else None
 
 
 def _without_withdrawn(events: list[HboneEvent]) -> list[HboneEvent]:

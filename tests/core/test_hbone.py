@@ -372,3 +372,17 @@ def test_streams_that_had_no_turn_in_one_portion_have_it_in_the_next() -> None:
         events = pair.server.receive(b"".join(pair.client.gather()))
         heard += [event.stream for event in events if isinstance(event, hbone.TunnelData)]
     assert sorted(heard) == streams
+
+
+def test_what_came_of_one_stream_in_many_frames_is_told_at_once_and_in_order() -> None:
+    pair = Pair()
+    first, second = pair.open(), pair.open()
+    for stream, letters in ((first, b"abc"), (second, b"d"), (first, b"ef")):
+        for letter in letters:
+            pair.client.send(stream, bytes([letter]) * 5)
+    frames_of_each = pair.client.take()
+    pair.client.send(second, b"g")
+    assert pair.server.receive(frames_of_each + pair.client.take()) == [
+        hbone.TunnelData(first, b"aaaaabbbbbccccceeeeefffff"),
+        hbone.TunnelData(second, b"dddddg"),
+    ]
