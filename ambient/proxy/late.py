@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,8 @@ class Recheck:
 
     def __init__(self, snapshot: Callable[[], Snapshot], live: Live, done: Callable[[int], None]) -> None:
         self._snapshot, self._live, self._done = snapshot, live, done
-        self._due: dict[Carried, None] = {}
+        self._due: OrderedDict[Carried, None] = OrderedDict()
+        """Who waits longest comes first: else changes without end could put some off for ever."""
         self._goes_on = False
         self._cut = 0
 
@@ -46,7 +48,7 @@ class Recheck:
     def _go_on(self) -> None:
         until = time.monotonic() + SLICE_SECONDS
         while self._due:
-            self._ask(self._due.popitem()[0])
+            self._ask(self._due.popitem(last=False)[0])
             if time.monotonic() >= until:
                 break
         self._goes_on = bool(self._due)

@@ -148,3 +148,18 @@ def test_where_only_one_workload_changed_the_others_are_left_alone() -> None:
         assert scene.asked == 1
 
     asyncio.run(scenario())
+
+
+def test_changes_without_end_put_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "SLICE_SECONDS", 0.0)
+
+    async def scenario() -> None:
+        scene = Scene()
+        relays = [scene.open(80) for _ in range(10)]
+        scene.change(deny("all", 80))
+        for number in range(10):
+            scene.change(deny(f"other-{number}", 81))
+            await turns(1)
+        assert all(relay.cuts for relay in relays)
+
+    asyncio.run(scenario())
