@@ -593,7 +593,7 @@ class ClientTunnel(Tunnel):
         self._told.set()
 
     def _watch_for_life(self) -> None:
-        self._heard = False
+        self._heard = self._silent = False
         self._watch = self._loop.call_later(LIFE_SECONDS, self._doubt)
 
     def _doubt(self) -> None:

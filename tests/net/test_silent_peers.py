@@ -61,3 +61,21 @@ def test_a_peer_that_lives_is_given_its_time_to_answer() -> None:
             assert world.dials == 1
 
     asyncio.run(scenario())
+
+
+def test_a_peer_that_stood_still_once_is_asked_as_before_when_it_goes_on() -> None:
+    async def scenario() -> None:
+        async with fabric(echo) as world:
+            held = await world.connect()
+            assert await answered(held)
+            ours = next(tunnel for tunnel in world.pool._keys if tunnel.streams)
+            assert world.tunnels[0]._transport is not None
+            world.tunnels[0]._transport.pause_reading()
+            assert await answered(await asyncio.wait_for(world.connect(), 5))
+            world.tunnels[0]._transport.resume_reading()
+            assert await answered(held)
+            crowd = await asyncio.gather(*(world.connect() for _ in range(20)))
+            assert all([await answered(one) for one in crowd])
+            assert ours.streams == 21
+
+    asyncio.run(scenario())
