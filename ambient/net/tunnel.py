@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import time
 import weakref
 from collections.abc import Callable
 from typing import Final, cast
@@ -36,9 +35,7 @@ _QUEUE: Final = 64 * 1024
 """Bytes that a stream may have queued before its source is held."""
 _CLOSED: Final = "the peer closed the tunnel"
 _AT_ONCE: Final = 16 * 1024
-"""So many bytes leave at once; fewer wait, copied, for what else comes in this turn of the loop."""
-_DENSE_SECONDS: Final = 200e-6
-"""A small piece waits for others only if the last was sent so short a time ago: else none are likely to come."""
+"""So many bytes leave at once; fewer wait, copied, for what other streams send in this turn of the loop."""
 _SMALL: Final = 4 * 1024
 """Pieces of a smaller size, on average, are joined: a TLS record each would cost more than the copy."""
 _read: Final = bytearray(256 * 1024)
@@ -251,7 +248,6 @@ class Tunnel(asyncio.BufferedProtocol):
         self._ends: dict[int, TunnelEnd] = {}
         self._congested: set[TunnelEnd] = set()
         self._flush_due = False
-        self._sent_at = 0.0
         self._in_crowd = False
         self._writable = True
         self._pulse: asyncio.TimerHandle | None = None
@@ -293,7 +289,7 @@ class Tunnel(asyncio.BufferedProtocol):
 
     def send(self, stream: int, data: Buffer) -> None:
         """Send or queue bytes of a stream, which may be overwritten when this returns."""
-        if self._writable and (not self._is_dense() or len(data) >= _AT_ONCE):
+        if self._writable and (len(self._ends) == 1 or len(data) >= _AT_ONCE):
             self._machine.send(stream, data)
             self._flush()
         else:
@@ -455,12 +451,6 @@ class Tunnel(asyncio.BufferedProtocol):
             end.settle()
         return end
 
-    def _is_dense(self) -> bool:
-        """Whether more is likely to be sent in this turn of the loop. To be asked whenever something is."""
-        now = time.monotonic()
-        dense, self._sent_at = now - self._sent_at < _DENSE_SECONDS, now
-        return dense
-
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
@@ -565,10 +555,10 @@ class ClientTunnel(Tunnel):
         end = TunnelEnd(self, stream)
         end.answer = self._loop.create_future()
         self._ends[stream] = end
-        if self._is_dense():
-            self._flush_soon()
-        else:
+        if len(self._ends) == 1:
             self._flush()
+        else:
+            self._flush_soon()
         if self._watch is None:
             self._watch_for_life()
         late = self._loop.call_later(ANSWER_SECONDS, end.unanswered)
