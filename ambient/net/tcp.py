@@ -28,6 +28,7 @@ class SocketEnd(End):
     """A connected socket. It reads nothing before ``start``."""
 
     __slots__ = (
+        "_again",
         "_backlog",
         "_closing",
         "_finishing",
@@ -52,6 +53,7 @@ class SocketEnd(End):
         self._loop = asyncio.get_running_loop()
         self._backlog: deque[Buffer] = deque()
         self._queued = 0
+        self._again = False
         self._started = self._held = self._reading = self._full = False
         self._finishing = self._closing = self._gone = False
         self._looking: asyncio.TimerHandle | None = None
@@ -136,9 +138,14 @@ class SocketEnd(End):
             self.relay.finished(self)
             return
         self.relay.arrived(self, _read[:size])
-        if size == len(_read):
+        if size == len(_read) and not self._again:
             # A socket with a fault is not watched any longer, whatever it still has.
-            self._loop.call_soon(self._readable)
+            self._again = True
+            self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._again = False
+        self._readable()
 
     # Writing:
 

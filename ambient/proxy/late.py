@@ -46,6 +46,7 @@ class Recheck:
             self._go_on()
 
     def _go_on(self) -> None:
+        self._goes_on = False  # Whatever happens below, the next change begins anew.
         until = time.monotonic() + SLICE_SECONDS
         while self._due:
             self._ask(self._due.popitem(last=False)[0])
