@@ -8,9 +8,9 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+from descriptors import open_fds
 
 from ambient.aio import packets
 from ambient.aio.packets import MOST_BYTES, MOST_DESCRIPTORS, Oversized, PacketSocket
@@ -39,10 +39,6 @@ async def both() -> AsyncIterator[tuple[PacketSocket, PacketSocket]]:
     finally:
         left.close()
         right.close()
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @run

@@ -10,9 +10,9 @@ import os
 import socket
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
+from descriptors import open_fds
 
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Capture, Exclusions
@@ -303,9 +303,6 @@ class World:
             {one["name"]: one for one in json.loads(file.read_text())["workloads"]} if file.exists() else {}
         )
 
-    def fds(self):
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     async def clean_up(self):
         for proxy in self.proxies:
             if proxy.client is not None:
@@ -331,9 +328,9 @@ def node(tmp_path):
             finally:
                 await world.clean_up()
 
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_fds()
         asyncio.run(whole())
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert open_fds() == before
 
     return run
 

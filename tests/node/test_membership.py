@@ -6,6 +6,7 @@ import asyncio
 from ipaddress import ip_address
 
 import pytest
+from descriptors import open_fds
 
 from ambient.core.errors import ConfigError
 from ambient.rpc import zds
@@ -55,11 +56,11 @@ def test_a_refused_add_leaves_nothing(node):
         await world.start()
         proxy = await world.proxy()
         await proxy.snapshot()
-        before = world.fds()
+        before = open_fds()
         proxy.refusals[world.uid()] = 'namespace "shop" does not exist; add it to the configuration'
         with pytest.raises(ConfigError, match='namespace "shop" does not exist'):
             await world.add()
-        assert world.fds() == before
+        assert open_fds() == before
         assert await world.listed() == {}
         assert world.table() == {}
         proxy.refusals.clear()
@@ -302,7 +303,7 @@ def test_bad_input_is_refused_with_a_sentence_and_nothing_is_half_done(node, req
         world.machine.space("/ns/taken")
         await world.start()
         await world.add("taken", "/ns/taken")
-        before, table = world.fds(), world.table()
+        before, table = open_fds(), world.table()
         full = {
             "verb": "add",
             "name": "a",
@@ -315,7 +316,7 @@ def test_bad_input_is_refused_with_a_sentence_and_nothing_is_half_done(node, req
             await world.call(**full)
         assert set(await world.listed()) == {"taken"}
         assert world.table() == table
-        assert world.fds() == before
+        assert open_fds() == before
 
     node(scenario)
 
@@ -349,13 +350,13 @@ def test_a_disk_that_fails_refuses_the_add_and_nothing_is_half_done(node):
         await world.start()
         proxy = await world.proxy()
         await proxy.snapshot()
-        before = world.fds()
+        before = open_fds()
         (world.state_dir / "workloads.new").mkdir()
         with pytest.raises(ConfigError, match=r"workloads\.json: Is a directory"):
             await world.add()
         assert await world.listed() == {}
         await proxy.until(lambda: not proxy.held)
-        assert world.fds() == before
+        assert open_fds() == before
         (world.state_dir / "workloads.new").rmdir()
         assert await world.add() == ""
 

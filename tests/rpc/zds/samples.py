@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_address
-from pathlib import Path
 
 from immutables import Map
 
@@ -26,10 +25,6 @@ INFO = zds.WorkloadInfo(
 
 def kind(message: zds.Message) -> str:
     return type(message).__name__
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

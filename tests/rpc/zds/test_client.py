@@ -6,7 +6,8 @@ import asyncio
 import os
 
 import pytest
-from rpc.zds.samples import INFO, OLDER, UID, open_fds
+from descriptors import open_fds
+from rpc.zds.samples import INFO, OLDER, UID
 
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Capture

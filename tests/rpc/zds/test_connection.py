@@ -9,7 +9,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from rpc.zds.samples import INFO, UID, kind, open_fds, pair
+from descriptors import open_fds
+from rpc.zds.samples import INFO, UID, kind, pair
 
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.pod import Capture
