@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from ambient.core.errors import AmbientError
 from ambient.core.model.identity import NodeId, SpiffeId
-from ambient.core.pki import issue
+from ambient.core.pki import issue, verify
 from ambient.rpc.errors import PermissionDenied
 from ambient.rpc.registration import Accepted, Order
-from ambient.telemetry import log
 
 if TYPE_CHECKING:
+    from ambient.control.audit import Audit
     from ambient.control.tokens import Tokens
     from ambient.core.pki.keys import PublicKey
     from ambient.rpc.signing import SigningRequest
@@ -34,6 +36,7 @@ class CertificateAuthority:
         tokens: Tokens,
         orders: Callable[[str], Mapping[str, Order]],
         clock: Callable[[], datetime],
+        audit: Audit,
         lifetime: timedelta = issue.LEAF_LIFETIME,
     ) -> None:
         self._authority = authority
@@ -41,28 +44,31 @@ class CertificateAuthority:
         self._tokens = tokens
         self._orders = orders
         self._clock = clock
+        self._audit = audit
         self._lifetime = lifetime
 
     def sign_for_token(self, token: str, request: SigningRequest) -> tuple[bytes, ...]:
         """A node's first certificate."""
-        key = issue.requested_key(request.csr_pem)
-        asked = issue.requested_node(request.csr_pem)
-        node = self._tokens.redeem(token, issue.key_fingerprint(key), asked)
-        if request.impersonate is not None:
-            raise PermissionDenied(
-                f"a bootstrap token is for node {node.node} itself; ask for {request.impersonate} with the node's certificate"
-            )
-        return self._sign(key, node, node, request)
+        with self._audited("a token", request):
+            key = issue.requested_key(request.csr_pem)
+            asked = issue.requested_node(request.csr_pem)
+            node = self._tokens.redeem(token, issue.key_fingerprint(key), asked)
+            if request.impersonate is not None:
+                raise PermissionDenied(
+                    f"a bootstrap token is for node {node.node} itself; ask for {request.impersonate} with the node's certificate"
+                )
+            return self._sign(key, node, "a token", node, request)
 
     def sign_for_node(self, caller: NodeId, request: SigningRequest) -> tuple[bytes, ...]:
         """A node's next certificate, or that of a workload on it."""
-        key = issue.requested_key(request.csr_pem)
-        if caller.trust_domain != self._trust_domain:
-            raise PermissionDenied(f"{caller} is not of trust domain {self._trust_domain}")
-        if request.impersonate is None:
-            return self._sign(key, caller, caller, request)
-        self._check_runs(caller.node, request.impersonate)
-        return self._sign(key, request.impersonate, caller, request)
+        with self._audited(caller, request):
+            key = issue.requested_key(request.csr_pem)
+            if caller.trust_domain != self._trust_domain:
+                raise PermissionDenied(f"{caller} is not of trust domain {self._trust_domain}")
+            if request.impersonate is None:
+                return self._sign(key, caller, caller, caller, request)
+            self._check_runs(caller.node, request.impersonate)
+            return self._sign(key, request.impersonate, caller, caller, request)
 
     def _check_runs(self, node: str, identity: SpiffeId) -> None:
         if identity.trust_domain != self._trust_domain:
@@ -76,14 +82,37 @@ class CertificateAuthority:
         )
 
     def _sign(
-        self, key: PublicKey, identity: SpiffeId | NodeId, caller: NodeId, request: SigningRequest
+        self,
+        key: PublicKey,
+        identity: SpiffeId | NodeId,
+        caller: NodeId | str,
+        node: NodeId,
+        request: SigningRequest,
     ) -> tuple[bytes, ...]:
         lifetime = max(SHORTEST, min(request.lifetime or self._lifetime, self._lifetime))
         chain = issue.issue(self._authority, key, identity, self._clock(), lifetime)
-        log.info(
+        leaf = verify.load(chain[0])
+        self._audit.record(
             "certificate issued",
-            identity=str(identity),
-            node=caller.node,
-            seconds=int(lifetime.total_seconds()),
+            caller=caller,
+            node=node.node,
+            identity=identity,
+            serial=f"{leaf.serial_number:x}",
+            not_after=leaf.not_valid_after_utc,
+            issuer_serial=f"{self._authority.root.serial_number:x}",
         )
         return chain
+
+    @contextlib.contextmanager
+    def _audited(self, caller: NodeId | str, request: SigningRequest) -> Iterator[None]:
+        try:
+            yield
+        except AmbientError as error:
+            self._audit.record(
+                "certificate refused",
+                caller=caller,
+                identity=request.impersonate or "its own",
+                reason=error.reason,
+                why=error,
+            )
+            raise

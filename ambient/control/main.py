@@ -17,6 +17,7 @@ from typing import Final
 from ambient.aio.tasks import Tasks
 from ambient.control import folder
 from ambient.control.ads import Publisher
+from ambient.control.audit import FILE, Audit
 from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import Catalog
 from ambient.control.index import Index, Settings
@@ -96,6 +97,7 @@ class Control:
         self._index = Index(Settings(options.trust_domain, options.cluster, roots))
         self._publisher = Publisher(options.trust_domain)
         self._registry = Registry(self._index, store, self._publish)
+        self._audit = Audit(options.state_dir / FILE, clock)
         self._tokens = Tokens(store, options.trust_domain, clock)
         self._signer = CertificateAuthority(
             store.authority,
@@ -103,6 +105,7 @@ class Control:
             self._tokens,
             self._index.orders,
             clock,
+            self._audit,
             options.certificate_lifetime,
         )
         self._certificate = self._new_certificate()

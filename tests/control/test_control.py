@@ -1,6 +1,7 @@
 """A whole control plane and real nodes over TLS on loopback."""
 
 import asyncio
+import json
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,10 @@ async def control_plane(tmp_path, clock=None, **options):
 
 def roots(control):
     return control.store.root_certificate.read_bytes()
+
+
+def audited(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "state" / "audit.log").read_text().splitlines()]
 
 
 async def bootstrap(control, node="n1", token=None, request=None):
@@ -307,6 +312,15 @@ async def test_a_node_gets_no_certificate_of_a_workload_it_does_not_run(tmp_path
                 f"node n2 has no accepted workload that runs as {identity}; add one there with `ambient workload "
                 f"add NAME --namespace shop --service-account {identity.service_account}`"
             )
+            assert audited(tmp_path)[-1] | {"time": ""} == {
+                "time": "",
+                "level": "info",
+                "message": "certificate refused",
+                "caller": "spiffe://cluster.local/node/n2",
+                "identity": str(identity),
+                "reason": "permission_denied",
+                "why": str(refused.value),
+            }
         other, channel = SpiffeId("elsewhere", "shop", "web"), await n1.dialer.channel()
         with pytest.raises(PermissionDenied, match="is not of trust domain"):
             await sign(channel, csr.new_request(other).csr_pem, impersonate=other)
@@ -317,6 +331,18 @@ async def test_a_node_renews_only_as_itself(tmp_path):
         other = csr.new_request(NodeId("cluster.local", "n2"))
         chain = await sign(channel, other.csr_pem)
         assert verify.node_of(chain[0]) == NodeId("cluster.local", "n1")
+        leaf, issuer = verify.load(chain[0]), verify.load(chain[1])
+        assert audited(tmp_path)[-1] | {"time": ""} == {
+            "time": "",
+            "level": "info",
+            "message": "certificate issued",
+            "caller": "spiffe://cluster.local/node/n1",
+            "node": "n1",
+            "identity": "spiffe://cluster.local/node/n1",
+            "serial": f"{leaf.serial_number:x}",
+            "not_after": str(leaf.not_valid_after_utc),
+            "issuer_serial": f"{issuer.serial_number:x}",
+        }
 
 
 async def test_garbage_is_the_callers_fault(tmp_path):
@@ -360,6 +386,9 @@ async def test_a_token_is_for_one_node_one_key_and_a_short_time(tmp_path):
                 with pytest.raises(Unauthenticated) as refused:
                     await sign(channel, csr.new_request(WEB).csr_pem, token=used)
                 assert str(refused.value) == message
+                if used is not None:
+                    line = audited(tmp_path)[-1]
+                    assert (line["message"], line["why"]) == ("certificate refused", message)
             late = control.create_token("n1", 60)
             clock.ahead = timedelta(seconds=61)
             with pytest.raises(Unauthenticated, match=r"of node n1 expired at .*; make a new one"):
