@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -138,19 +137,23 @@ def test_a_node_has_few_streams_and_no_more(control: Running) -> None:
     async def scenario() -> None:
         async with control.node() as channel:
             cost = Cost([control.pid])
-            calls = [watching(channel) for _ in range(40)]
-            for call in calls:
-                with contextlib.suppress(asyncio.InvalidStateError):  # Refused before it could ask.
-                    await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=ADDRESS))
-            answered = refused = 0
-            for call in calls:
-                try:
-                    answered += (await call.read()) is not grpc.aio.EOF
-                except grpc.aio.AioRpcError as error:
-                    refused += error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert (answered, refused) == (8, 32)
+            calls = {
+                asyncio.ensure_future(call.code()): call for call in (watching(channel) for _ in range(40))
+            }
+            ended: set[asyncio.Future[grpc.StatusCode]] = set()
+            # A stream is refused before it asks, and one that is taken waits for a question.
+            while len(ended) < 32:
+                ended |= (
+                    await asyncio.wait(calls.keys() - ended, timeout=30, return_when="FIRST_COMPLETED")
+                )[0]
+            assert {code.result() for code in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            taken = [calls[code] for code in calls.keys() - ended]
+            assert len(taken) == 8
+            for call in taken:
+                await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=ADDRESS))
+                assert await call.read() is not grpc.aio.EOF
             assert cost.kib < 32 * 1024
-            for call in calls:
+            for call in taken:
                 call.cancel()
             await alive(channel)
 
