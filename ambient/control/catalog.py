@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ambient.control.documents import BadDocument, Document, documents
 from ambient.control.folder import Unreadable
-from ambient.control.translate import Translated, Untranslatable, key_of, translate
+from ambient.control.translate.kind import Translated, Untranslatable
+from ambient.control.translate.kinds import key_of, translate
 from ambient.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Catalog:
         try:
             return _Entry(translate(body, self._root_namespaces), line)
         except Untranslatable as error:
-            return _Entry(None, line, error.problems)
+            return _Entry(None, line, tuple(map(str, error.problems)))
 
     def _settle(self) -> None:
         """Who owns each object, and what it is."""

@@ -26,14 +26,9 @@ from ambient.control.objects import (
     WorkloadEntry,
     selects,
 )
-from ambient.control.schema import is_dns_name
-from ambient.control.translate import (
-    dataplane_mode,
-    is_strict,
-    oldest,
-    port_level,
-    static_strict,
-)
+from ambient.control.peer_authentication import is_strict, oldest, port_level, static_strict
+from ambient.control.schema.shape import is_dns_name
+from ambient.control.translate.kubernetes import dataplane_mode
 from ambient.core import delta
 from ambient.core.delta import Delta, Resource
 from ambient.core.model.address import IpAddress, NetworkAddress

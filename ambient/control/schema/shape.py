@@ -1,0 +1,155 @@
+"""What the shapes of all kinds are made of: strict models, and checks that say what would be right.
+
+Fields that ambient acts on are checked to the last; those that only Kubernetes knows are let through by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from ambient.core.model.address import IpAddress, unmapped
+from ambient.core.model.authorization import IpNetwork
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+class Shape(BaseModel):
+    """Nothing is coerced, nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
+
+
+def wrong(text: str) -> PydanticCustomError:
+    """For a check to raise: what the value is, and what it should be."""
+    return PydanticCustomError("wrong", "{text}", {"text": text})
+
+
+def say(value: object) -> str:
+    """A value in a sentence, not too long."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    shown = json.dumps(value, default=str)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _dns_label(name: str) -> str:
+    if _DNS_LABEL.fullmatch(name) is None:
+        raise wrong(f"is {say(name)}; a name is 1-63 of a-z, 0-9 and -, and neither starts nor ends with -")
+    return name
+
+
+def is_dns_name(name: str) -> bool:
+    """Whether an object can be named so."""
+    return len(name) <= 253 and _DNS_NAME.fullmatch(name) is not None
+
+
+def _dns_name(name: str) -> str:
+    if not is_dns_name(name):
+        raise wrong(
+            f"is {say(name)}; a name is 1-253 of a-z, 0-9, - and ., each part starting and ending with a letter or digit"
+        )
+    return name
+
+
+def wrong_at(field: str, text: str) -> PydanticCustomError:
+    """The same, of a field below the one that is checked."""
+    return PydanticCustomError("wrong_at", "{text}", {"field": field, "text": text})
+
+
+def port_number(port: int) -> int:
+    """A check: 1-65535."""
+    if not 1 <= port <= 65535:
+        raise wrong(f"is {port}; a port is 1-65535")
+    return port
+
+
+def port_text(port: object) -> int:
+    """A check: 1-65535, written as a string."""
+    if not isinstance(port, str):
+        raise wrong(f"is {say(port)}; write the port as a string, in quotes")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise wrong(f"is {say(port)}; a port is 1-65535")
+    return int(port)
+
+
+def read_ip(text: object) -> IpAddress:
+    """A check: an IP address."""
+    try:
+        if isinstance(text, str):
+            return unmapped(ip_address(text))
+    except ValueError:
+        pass
+    raise wrong(f"is {say(text)}; it is an IPv4 or IPv6 address, in quotes")
+
+
+def network(text: object) -> IpNetwork:
+    """An address or CIDR; bits of the host count for nothing."""
+    try:
+        if isinstance(text, str):
+            return ip_network(text, strict=False)
+    except ValueError:
+        pass
+    raise wrong(f"is {say(text)}; it is an IP address or a CIDR such as 10.0.0.0/8")
+
+
+def not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A check: at least one value."""
+    if not values:
+        raise wrong("is empty; leave it out, or list at least one value")
+    return values
+
+
+def not_empty_text(text: str) -> str:
+    """A check: some text."""
+    if not text:
+        raise wrong("is empty; write a value, a prefix* or *suffix, or * for any")
+    return text
+
+
+def ip_or_none(text: str) -> IpAddress | None:
+    """An address that was checked already; None for ``None`` and nothing."""
+    return None if text in {"", "None"} else unmapped(ip_address(text))
+
+
+Label: TypeAlias = Annotated[str, AfterValidator(_dns_label)]
+Name: TypeAlias = Annotated[str, AfterValidator(_dns_name)]
+PortNumber: TypeAlias = Annotated[int, AfterValidator(port_number)]
+PortText: TypeAlias = Annotated[int, BeforeValidator(port_text)]
+Ip: TypeAlias = Annotated[Any, BeforeValidator(read_ip)]
+Network: TypeAlias = Annotated[Any, BeforeValidator(network)]
+Pattern: TypeAlias = Annotated[str, AfterValidator(not_empty_text)]
+Patterns: TypeAlias = tuple[Pattern, ...]
+
+
+class Metadata(BaseModel):
+    """What ambient reads of an object's metadata; Kubernetes writes more."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, alias_generator=to_camel)
+    name: Name
+    namespace: Label = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    creation_timestamp: str | None = None
+
+
+class Document(Shape):
+    """What every object has. ``status`` is Kubernetes' own."""
+
+    api_version: str
+    kind: str
+    metadata: Metadata
+    status: Any = None
+
+
+class WorkloadSelector(Shape):
+    """Which workloads: those with all of these labels."""
+
+    match_labels: dict[str, str] = {}

@@ -1,0 +1,96 @@
+"""Kubernetes' own kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from immutables import Map
+
+from ambient.control.objects import Namespace, SelectingService, ServiceAccount, TargetPort
+from ambient.control.problem import Problem, no_effect
+from ambient.control.schema import kubernetes as schema
+from ambient.control.schema.shape import ip_or_none
+from ambient.control.translate.kind import Kind, Translated, Untranslatable
+from ambient.core.model.address import NetworkAddress
+from ambient.core.model.service import Port, Service
+
+DOMAIN: Final = "svc.cluster.local"
+MODE_LABELS: Final = ("ambient.dev/dataplane-mode", "istio.io/dataplane-mode")
+"""The first that is set counts."""
+NODES: Final = "ambient.dev/nodes"
+"""Annotation of a ServiceAccount: the nodes that may run it, with commas."""
+
+
+def dataplane_mode(labels: Mapping[str, str]) -> str:
+    """``ambient``, ``none``, or empty if no label says so."""
+    return next((labels[label] for label in MODE_LABELS if label in labels), "")
+
+
+def _namespace(read: schema.NamespaceDocument, _: tuple[str, ...]) -> Translated:
+    mode = dataplane_mode(read.metadata.labels)
+    if mode in {"", "ambient", "none"}:
+        return Translated(Namespace(read.metadata.name, mode))
+    label = next(label for label in MODE_LABELS if label in read.metadata.labels)
+    raise Untranslatable((Problem(f'metadata.labels["{label}"]', f'is "{mode}"; it is ambient or none'),))
+
+
+def _service_account(read: schema.ServiceAccountDocument, _: tuple[str, ...]) -> Translated:
+    return Translated(ServiceAccount(read.metadata.namespace, read.metadata.name, _nodes(read)))
+
+
+def _nodes(read: schema.ServiceAccountDocument) -> frozenset[str] | None:
+    annotation = read.metadata.annotations.get(NODES)
+    if annotation is None:
+        return None
+    return frozenset(name for part in annotation.split(",") if (name := part.strip()))
+
+
+def _service(read: schema.ServiceDocument, _: tuple[str, ...]) -> Translated:
+    spec, metadata = read.spec, read.metadata
+    warnings = [
+        no_effect(f"spec.ports[{i}]", f"is {port.protocol} and has no effect; the mesh carries TCP")
+        for i, port in enumerate(spec.ports)
+        if port.protocol != "TCP"
+    ]
+    addresses = tuple(
+        dict.fromkeys(
+            ip for text in (spec.cluster_ips or (spec.cluster_ip,)) if (ip := ip_or_none(text)) is not None
+        )
+    )
+    is_headless = "None" in {spec.cluster_ip, *spec.cluster_ips}
+    if spec.type == "ExternalName":
+        warnings.append(
+            no_effect("spec.type", "is ExternalName and has no effect; the mesh does not rename hosts")
+        )
+    elif not addresses and not is_headless:
+        warnings.append(
+            no_effect(
+                "spec.clusterIP",
+                "is missing, so the service has no address; write one, or None for a headless service",
+            )
+        )
+    ports = tuple(
+        TargetPort(port.port, port.port if port.target_port is None else port.target_port)
+        for port in spec.ports
+        if port.protocol == "TCP"
+    )
+    service = Service(
+        name=metadata.name,
+        namespace=metadata.namespace,
+        hostname=f"{metadata.name}.{metadata.namespace}.{DOMAIN}",
+        addresses=tuple(NetworkAddress("", ip) for ip in addresses),
+        ports=tuple(
+            Port(port.service_port, port.target if isinstance(port.target, int) else 0) for port in ports
+        ),
+        allow_unhealthy=spec.publish_not_ready_addresses,
+    )
+    selector = Map(spec.selector) if spec.selector and spec.type != "ExternalName" else None
+    return Translated(SelectingService(service, selector, ports), tuple(warnings))
+
+
+KINDS: Final = (
+    Kind("Namespace", ("v1",), schema.NamespaceDocument, _namespace, is_namespaced=False),
+    Kind("ServiceAccount", ("v1",), schema.ServiceAccountDocument, _service_account),
+    Kind("Service", ("v1",), schema.ServiceDocument, _service),
+)
