@@ -7,13 +7,16 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ambient.cli import tables
 from ambient.cli.exits import on_errors
 from ambient.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ambient.rpc.mesh import Status
 
 app = typer.Typer(help="Run the control plane, or ask how it stands.", invoke_without_command=True)
 
@@ -88,13 +91,11 @@ def status(
 ) -> None:
     """Say what is configured and what was refused; exit code 1 if anything was."""
     with on_errors():
-        from ambient.rpc import operator  # noqa: PLC0415
-
         if output not in {"text", "json"}:
             raise typer.BadParameter("it is text or json", param_hint="--output")
-        now = asyncio.run(operator.status(state_dir / operator.SOCKET))
+        now = asyncio.run(_status(state_dir))
         if output == "json":
-            typer.echo(json.dumps(asdict(now), indent=2))
+            typer.echo(json.dumps(asdict(now), indent=2, default=str))
         else:
             typer.echo(f"trust domain    {now.trust_domain}")
             typer.echo(f"version         {now.version}")
@@ -118,9 +119,21 @@ def forget_node(
 ) -> None:
     """Take the workloads of a dead node out of the mesh."""
     with on_errors():
-        from ambient.rpc import operator  # noqa: PLC0415
-
-        forgotten = asyncio.run(operator.forget_node(state_dir / operator.SOCKET, node))
+        forgotten = asyncio.run(_forget_node(state_dir, node))
         if not forgotten:
             raise ConfigError(f"node {node} has no workloads here")
         typer.echo(f"node {node} forgotten with its {forgotten} workloads")
+
+
+async def _status(state_dir: Path) -> Status:
+    from ambient.rpc import mesh, operator  # noqa: PLC0415  # `ambient --help` must not load it.
+
+    async with operator.door(state_dir / operator.SOCKET) as channel:
+        return await mesh.status(channel)
+
+
+async def _forget_node(state_dir: Path, node: str) -> int:
+    from ambient.rpc import mesh, operator  # noqa: PLC0415
+
+    async with operator.door(state_dir / operator.SOCKET) as channel:
+        return await mesh.forget_node(channel, node)

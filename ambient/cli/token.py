@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,11 @@ def create(
 ) -> None:
     """Print a token that one node can use once."""
     with on_errors():
-        from ambient.rpc import operator  # noqa: PLC0415  # `ambient --help` must not load it.
+        typer.echo(asyncio.run(_create(state_dir, node, ttl)))
 
-        typer.echo(asyncio.run(operator.create_token(state_dir / operator.SOCKET, node, ttl)))
+
+async def _create(state_dir: Path, node: str, ttl: int) -> str:
+    from ambient.rpc import access, operator  # noqa: PLC0415  # `ambient --help` must not load it.
+
+    async with operator.door(state_dir / operator.SOCKET) as channel:
+        return (await access.create_token(channel, node, ttl_seconds=ttl)).token

@@ -35,7 +35,7 @@ from ambient.core.model.address import IpAddress, NetworkAddress
 from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.service import Port, Service
-from ambient.core.model.workload import Locality, TunnelProtocol, Workload
+from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
 from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
 
@@ -43,6 +43,9 @@ _Name: TypeAlias = tuple[type[Resource], str]
 
 _FRESH: Final = ""
 """In place of a reason: an object that was not judged yet."""
+
+NO_NODE: Final = ""
+"""In place of a node's name: of workloads that no node of the mesh runs, registered by the API."""
 
 PORT_LABEL: Final = "port.ambient.dev/"
 """A label ``port.ambient.dev/NAME: "8080"`` names a port of a workload, for services with a named targetPort."""
@@ -76,6 +79,7 @@ class _Member:
     is_enrolled: bool = False
     """Its inbound connections meet policies of plaintext."""
     speaks_hbone: bool = False
+    status: WorkloadStatus = WorkloadStatus.HEALTHY
 
 
 @dataclass(slots=True)
@@ -136,6 +140,11 @@ class Index:
     def registered(self, node: str) -> Mapping[str, LocalWorkload]:
         """What a node has reported, by uid."""
         return self._registered.get(node, {})
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Whoever has workloads here; one of them may be NO_NODE."""
+        return tuple(self._registered)
 
     def configure(self, objects: Mapping[Key, Object]) -> Delta:
         """Take the whole configuration; an object that is the same value as before costs nothing."""
@@ -320,7 +329,7 @@ class Index:
         if why is not None:
             return Refused(workload.uid, f"workload {workload.namespace}/{workload.name}: {why}")
         identity = SpiffeId(self.settings.trust_domain, workload.namespace, workload.service_account)
-        return Accepted(workload.uid, identity, self._is_enrolled(workload))
+        return Accepted(workload.uid, identity, node != NO_NODE and self._is_enrolled(workload))
 
     def _why_refused(self, node: str, workload: LocalWorkload) -> str | None:
         namespace, account = workload.namespace, workload.service_account
@@ -338,11 +347,15 @@ class Index:
                 f"to namespace {namespace}"
             )
         if allowed.nodes is not None and node not in allowed.nodes:
+            where = f"on node {node}; add the node to" if node else "where no node of the mesh is; remove"
             return (
-                f"service account {namespace}/{account} may not run on node {node}; add the node to its "
-                "annotation ambient.dev/nodes"
+                f"service account {namespace}/{account} may not run {where} its annotation ambient.dev/nodes"
             )
         other = self._node_of.get(workload.uid, node)
+        if other != node and other == NO_NODE:
+            return (
+                "a workload of that name was registered with the API; take another name, or withdraw that one"
+            )
         if other != node:
             return (
                 f"node {other} has a workload of that name; take another name, or if that node is gone for good "
@@ -380,6 +393,7 @@ class Index:
             ),
             is_enrolled=is_enrolled,
             speaks_hbone=is_enrolled and workload.captured,
+            status=WorkloadStatus.HEALTHY if workload.healthy else WorkloadStatus.UNHEALTHY,
         )
 
     def _entry_member(self, entry: WorkloadEntry) -> _Member:
@@ -476,6 +490,7 @@ class Index:
             addresses=member.addresses,
             network=member.network,
             tunnel=TunnelProtocol.HBONE if member.speaks_hbone else TunnelProtocol.NONE,
+            status=member.status,
             node=member.node,
             cluster=self.settings.cluster,
             canonical_name=_first(labels, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app")

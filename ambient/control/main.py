@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,22 +17,26 @@ from typing import Final
 
 from ambient.aio.tasks import Tasks
 from ambient.control import folder
+from ambient.control.access import Access, Doors, own_address
 from ambient.control.ads import Publisher
 from ambient.control.audit import FILE, Audit
 from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import Catalog
 from ambient.control.index import Index, Settings
-from ambient.control.registry import Registry
+from ambient.control.overview import Overview
+from ambient.control.registry import Patience, Registry
 from ambient.control.store import Store
 from ambient.control.tokens import Tokens
 from ambient.core.delta import Delta
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
-from ambient.core.pki import issue
+from ambient.core.pki import issue, verify
 from ambient.core.pki.rotation import next_renewal
+from ambient.rpc.access import access_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta
-from ambient.rpc.operator import SOCKET, Status, operator_service
+from ambient.rpc.mesh import Status, mesh_service
+from ambient.rpc.operator import SOCKET
 from ambient.rpc.reporting import registry_service
 from ambient.rpc.server import serve_nodes, serve_operator, serve_strangers
 from ambient.rpc.signing import signing_service
@@ -57,6 +62,7 @@ class Options:
     root_namespace: str = "ambient-system"
     certificate_lifetime: timedelta = issue.LEAF_LIFETIME
     admin: str | None = None
+    patience: Patience = Patience()  # noqa: RUF009
 
 
 def now() -> datetime:
@@ -96,9 +102,13 @@ class Control:
         self._catalog = Catalog(roots)
         self._index = Index(Settings(options.trust_domain, options.cluster, roots))
         self._publisher = Publisher(options.trust_domain)
-        self._registry = Registry(self._index, store, self._publish)
+        self._registry = Registry(self._index, store, self._publish, options.patience, time.monotonic)
+        self._overview = Overview(
+            self._catalog, self._index, self._publisher, self._registry, clock, time.monotonic
+        )
         self._audit = Audit(options.state_dir / FILE, clock)
         self._tokens = Tokens(store, options.trust_domain, clock)
+        self._access = Access(self._tokens, self._doors)
         self._signer = CertificateAuthority(
             store.authority,
             options.trust_domain,
@@ -129,6 +139,7 @@ class Control:
         stack.push_async_callback(tasks.stop)
         tasks.start(control._follow(changes), "folder")
         tasks.start(control._renew(), "certificate")
+        tasks.start(control._registry.watch_leases(), "leases")
         log.info(
             "control plane ready",
             listen=options.listen,
@@ -140,34 +151,18 @@ class Control:
         return control
 
     def create_token(self, node: str, ttl_seconds: int) -> str:
-        """A bootstrap token."""
-        return self._tokens.create(node, ttl_seconds)
-
-    def forget_node(self, node: str) -> int:
-        """Take a dead node's workloads out of the mesh."""
-        if node in self._registry.nodes:
-            raise ConfigError(f"node {node} is connected: stop its proxy first")
-        log.info("node forgotten", node=node)
-        return self._registry.forget_node(node)
+        """A bootstrap token for a node."""
+        return self._tokens.create(node, ttl_seconds)[0]
 
     def status(self) -> Status:
         """How it stands."""
-        snapshot = self._index.snapshot
-        return Status(
-            trust_domain=self.options.trust_domain,
-            version=snapshot.version,
-            namespaces=sum(key.kind == "Namespace" for key in self._catalog.objects),
-            services=len(snapshot.services),
-            workloads=len(snapshot.workloads),
-            authorizations=len(snapshot.authorizations),
-            connected_nodes=tuple(sorted(self._publisher.nodes | self._registry.nodes)),
-            errors=self._catalog.errors + self._index.errors,
-            warnings=self._catalog.warnings + self._index.warnings,
-        )
+        return self._overview.status()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         options, roots = self.options, self.store.authority.root_pem
-        operator = await serve_operator(options.state_dir / SOCKET, [operator_service(self)])
+        operator = await serve_operator(
+            options.state_dir / SOCKET, [mesh_service(self._overview), access_service(self._access)]
+        )
         stack.push_async_callback(operator.stop)
         strangers = await serve_strangers(
             options.bootstrap_listen,
@@ -224,6 +219,15 @@ class Control:
                     f"--admin {options.admin} cannot be listened on: {why}; choose another port"
                 ) from error
             stack.push_async_callback(admin.stop)
+
+    def _doors(self) -> Doors:
+        return Doors(
+            next(iter(self.options.advertise), None) or own_address(),
+            self.node_port,
+            self.bootstrap_port,
+            self.options.trust_domain,
+            verify.fingerprint(self.store.authority.root_pem),
+        )
 
     async def _follow(self, changes: folder.Changes) -> None:
         async for change in changes:

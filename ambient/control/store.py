@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS registration (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
     UNIQUE (node, uid)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS lease (uid TEXT PRIMARY KEY, seconds INTEGER NOT NULL) STRICT;
 """
 
 
@@ -97,6 +98,18 @@ class Store:
         ).fetchone()
         return None if row is None else (row[0], datetime.fromtimestamp(row[1], UTC), row[2])
 
+    def tokens(self) -> Iterator[tuple[bytes, str, datetime, bytes | None]]:
+        """Each token's hash, node, end, and the key that has used it."""
+        for digest, node, expires, used_by in self._database.execute(
+            "SELECT hash, node, expires, used_by FROM token ORDER BY node, expires"
+        ).fetchall():
+            yield digest, node, datetime.fromtimestamp(expires, UTC), used_by
+
+    def remove_token(self, digest: bytes) -> None:
+        """Forget a token. Raises Busy if that cannot be kept."""
+        with self._writing() as database:
+            database.execute("DELETE FROM token WHERE hash = ?", (digest,))
+
     def use_token(self, digest: bytes, key: bytes) -> None:
         """A token is used up by a key. Raises Busy if that cannot be kept."""
         with self._writing() as database:
@@ -107,11 +120,25 @@ class Store:
         for node, body in self._database.execute("SELECT node, body FROM registration ORDER BY sequence"):
             yield node, _workload(json.loads(body))
 
+    def leases(self) -> dict[str, int]:
+        """Which of them must be renewed, by uid, and after how many seconds."""
+        return dict(self._database.execute("SELECT uid, seconds FROM lease"))
+
     def save_registrations(
-        self, node: str, upserted: tuple[LocalWorkload, ...], gone: tuple[str, ...]
+        self,
+        node: str,
+        upserted: tuple[LocalWorkload, ...],
+        gone: tuple[str, ...],
+        leases: Mapping[str, int] | None = None,
     ) -> None:
-        """Keep what a node has reported. Raises Busy if that cannot be."""
+        """Keep what a node has reported; ``leases``: in seconds, by uid, 0: none. Raises Busy if that cannot be."""
+        ended = [*gone, *(leases or {})]
         with self._writing() as database:
+            database.executemany("DELETE FROM lease WHERE uid = ?", [(uid,) for uid in ended])
+            database.executemany(
+                "INSERT INTO lease VALUES (?, ?)",
+                [(uid, seconds) for uid, seconds in (leases or {}).items() if seconds],
+            )
             database.executemany(
                 "DELETE FROM registration WHERE node = ? AND uid = ?", [(node, uid) for uid in gone]
             )
@@ -193,6 +220,7 @@ def _body(workload: LocalWorkload) -> str:
             "addresses": [str(ip) for ip in workload.addresses],
             "labels": dict(workload.labels),
             "captured": workload.captured,
+            "healthy": workload.healthy,
         }
     )
 
@@ -209,7 +237,8 @@ def _workload(body: dict[str, object]) -> LocalWorkload:
             "captured": bool(captured),
         }:
             ips = tuple(ip_address(ip) for ip in addresses)
-            return LocalWorkload(uid, name, namespace, account, ips, Map(labels), captured)
+            healthy = body.get("healthy") is not False  # Left out by those who kept it before there was any.
+            return LocalWorkload(uid, name, namespace, account, ips, Map(labels), captured, healthy)
         case _:
             raise ConfigError("control.db holds a registration that cannot be read: remove the file")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
+from ambient.rpc.access import Role, Token
 from ambient.rpc.errors import Unauthenticated
 from ambient.telemetry import log
 
@@ -26,8 +27,8 @@ class Tokens:
     def __init__(self, store: Store, trust_domain: str, clock: Callable[[], datetime]) -> None:
         self._store, self._trust_domain, self._clock = store, trust_domain, clock
 
-    def create(self, node: str, ttl_seconds: int) -> str:
-        """A new token for ``node``; 0 seconds: an hour. Raises ConfigError."""
+    def create(self, node: str, ttl_seconds: int) -> tuple[str, Token]:
+        """A new token for ``node``, and what is known of it; 0 seconds: an hour. Raises ConfigError."""
         try:
             NodeId.parse(f"spiffe://{self._trust_domain}/node/{node}")
         except InvalidIdentity as error:
@@ -38,8 +39,25 @@ class Tokens:
         token = secrets.token_hex(32)
         expires = now + timedelta(seconds=ttl_seconds or DEFAULT_SECONDS)
         self._store.add_token(_digest(token), node, expires, now)
-        log.info("token created", node=node, expires=expires)
-        return token
+        made = _known(_digest(token), node, expires, is_used=False)
+        log.info("token created", node=node, id=made.id, expires=expires)
+        return token, made
+
+    def all(self) -> tuple[Token, ...]:
+        """Those that have not expired, by what they are for."""
+        now = self._clock()
+        return tuple(
+            _known(digest, node, expires, is_used=used_by is not None)
+            for digest, node, expires, used_by in self._store.tokens()
+            if expires > now
+        )
+
+    def revoke(self, token_id: str) -> bool:
+        """Forget a token; whether there was one."""
+        digests = [digest for digest, *_ in self._store.tokens() if _id(digest) == token_id]
+        for digest in digests:
+            self._store.remove_token(digest)
+        return bool(digests)
 
     def redeem(self, token: str, key: bytes, asked: NodeId | None = None) -> NodeId:
         """The node that ``token`` proves to be, and from here on only for ``key``. Raises Unauthenticated.
@@ -66,6 +84,14 @@ class Tokens:
         if used_by is None:
             self._store.use_token(digest, key)
         return NodeId(self._trust_domain, node)
+
+
+def _known(digest: bytes, node: str, expires: datetime, *, is_used: bool) -> Token:
+    return Token(_id(digest), node, Role.NODE, expires, is_used)
+
+
+def _id(digest: bytes) -> str:
+    return digest.hex()[:12]
 
 
 def _digest(token: str) -> bytes:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 import grpc
+import grpc.aio
 
 from ambient.core.errors import AmbientError, PeerError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+Result = TypeVar("Result")
 
 
 class Unauthenticated(PeerError):
@@ -25,6 +33,18 @@ class InvalidRequest(PeerError):
     reason = "invalid_request"
 
 
+class NotFound(PeerError):
+    """What was asked for is not there."""
+
+    reason = "not_found"
+
+
+class Relist(PeerError):
+    """What has changed since is forgotten: the caller must read everything anew."""
+
+    reason = "relist"
+
+
 class Busy(Unavailable):
     """The other side has too much to do."""
 
@@ -38,6 +58,10 @@ def status_of(error: AmbientError) -> grpc.StatusCode:
             return grpc.StatusCode.UNAUTHENTICATED
         case PermissionDenied():
             return grpc.StatusCode.PERMISSION_DENIED
+        case NotFound():
+            return grpc.StatusCode.NOT_FOUND
+        case Relist():
+            return grpc.StatusCode.OUT_OF_RANGE
         case Busy():
             return grpc.StatusCode.RESOURCE_EXHAUSTED
         case Unavailable():
@@ -56,7 +80,19 @@ def from_status(error: grpc.aio.AioRpcError) -> AmbientError:
             return PermissionDenied(said)
         case grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(said)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(said)
+        case grpc.StatusCode.OUT_OF_RANGE:
+            return Relist(said)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Busy(said)
         case code:
             return Unavailable(f"{code.name.lower()}: {said}")
+
+
+async def answered(call: Awaitable[Result]) -> Result:
+    """What a call answers, or the error of ours that it ends with."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error) from error

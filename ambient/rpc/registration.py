@@ -35,6 +35,8 @@ class LocalWorkload:
     labels: Map[str, str] = Map()  # noqa: RUF009
     captured: bool = False
     """Its node's kernel captures its traffic: peers may send it HBONE."""
+    healthy: bool = True
+    """Balancing may choose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def _message(workload: LocalWorkload) -> registry_pb2.LocalWorkload:
         labels=dict(workload.labels),
         addresses=[ip.packed for ip in workload.addresses],
         captured=workload.captured,
+        unhealthy=not workload.healthy,
     )
 
 
@@ -159,6 +162,7 @@ def read_workload(message: registry_pb2.LocalWorkload) -> LocalWorkload:
         addresses,
         Map(dict(message.labels)),
         message.captured,
+        not message.unhealthy,
     )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from ambient.core.errors import AmbientError, ConfigError
 from ambient.core.pki import verify
@@ -96,6 +97,35 @@ def service(name: str, methods: Mapping[str, grpc.RpcMethodHandler]) -> Service:
     return grpc.method_handlers_generic_handler(name, dict(methods))
 
 
+def unary(method: Callable[[Any], Awaitable[Message]], request: type[Message]) -> grpc.RpcMethodHandler:
+    """A method of one request and one answer."""
+
+    async def handle(message: Message, context: Context) -> Message:
+        answer: Message = await refusing(context, method(message))
+        return answer
+
+    return grpc.unary_unary_rpc_method_handler(
+        handle, request_deserializer=request.FromString, response_serializer=_bytes
+    )
+
+
+def stream_from(
+    method: Callable[[Any], AsyncIterator[Message]], request: type[Message]
+) -> grpc.RpcMethodHandler:
+    """A method of one request and many answers."""
+
+    async def send(message: Message, context: Context) -> None:
+        async for answer in method(message):
+            await context.write(answer)
+
+    async def handle(message: Message, context: Context) -> None:
+        await refusing(context, send(message, context))
+
+    return grpc.unary_stream_rpc_method_handler(
+        handle, request_deserializer=request.FromString, response_serializer=_bytes
+    )
+
+
 async def refusing(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN401
     """Await ``work``; an error of ours ends the call with its status and sentence."""
     try:
@@ -113,6 +143,10 @@ def calling_node(context: Context) -> NodeId:
         return verify.node_of(certificates[0])
     except verify.BadCertificate as error:
         raise Unauthenticated(str(error)) from error
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _remove_socket(path: Path) -> None:

@@ -20,7 +20,7 @@ from ambient.core.model.workload import TunnelProtocol
 from ambient.core.pki import csr, issue, verify
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import EMPTY
-from ambient.rpc import operator, wire
+from ambient.rpc import access, mesh, operator, wire
 from ambient.rpc.certificates import sign
 from ambient.rpc.channel import Dialer, open_bootstrap_channel, open_channel
 from ambient.rpc.errors import PermissionDenied, Unauthenticated
@@ -482,25 +482,27 @@ async def test_the_operator_sees_how_it_stands(tmp_path):
         assert socket.stat().st_mode & 0o777 == 0o600
         (tmp_path / "config" / "bad.yaml").write_text("a: [")
         await _until(lambda: control.status().errors)
-        now = await operator.status(socket)
-        assert (now.trust_domain, now.namespaces, now.connected_nodes) == ("cluster.local", 1, ())
-        assert now.errors[0].startswith("bad.yaml: line 2: this is not YAML")
-        token = await operator.create_token(socket, "n1", 60)
-        credentials = await bootstrap(control, token=token)
-        with pytest.raises(PeerError, match="--node 'a/b' is not a name"):
-            await operator.create_token(socket, "a/b", 60)
-        with pytest.raises(PeerError, match="--ttl 90000 is not 1-86400"):
-            await operator.create_token(socket, "n1", 90000)
-        async with Node(control, credentials) as node:
-            node.registration.set(WORKLOAD)
-            await node.until(lambda: UID in node.snapshot.workloads)
-            with pytest.raises(PeerError, match="node n1 is connected: stop its proxy first"):
-                await operator.forget_node(socket, "n1")
-        await _until(lambda: not control._registry.nodes)
-        assert await operator.forget_node(socket, "n1") == 1
-        assert (await operator.status(socket)).workloads == 0
+        async with operator.door(socket) as channel:
+            now = await mesh.status(channel)
+            assert (now.trust_domain, now.namespaces, now.connected_nodes) == ("cluster.local", 1, ())
+            assert now.errors[0].startswith("bad.yaml: line 2: this is not YAML")
+            token = (await access.create_token(channel, "n1", ttl_seconds=60)).token
+            credentials = await bootstrap(control, token=token)
+            with pytest.raises(PeerError, match="--node 'a/b' is not a name"):
+                await access.create_token(channel, "a/b")
+            with pytest.raises(PeerError, match="--ttl 90000 is not 1-86400"):
+                await access.create_token(channel, "n1", ttl_seconds=90000)
+            async with Node(control, credentials) as node:
+                node.registration.set(WORKLOAD)
+                await node.until(lambda: UID in node.snapshot.workloads)
+                with pytest.raises(PeerError, match="node n1 is connected: stop its proxy first"):
+                    await mesh.forget_node(channel, "n1")
+            await _until(lambda: not control._registry.nodes)
+            assert await mesh.forget_node(channel, "n1") == 1
+            assert (await mesh.status(channel)).workloads == 0
     with pytest.raises(ConfigError, match="no control plane answers on"):
-        await operator.status(socket)
+        async with operator.door(socket) as channel:
+            await mesh.status(channel)
 
 
 async def test_a_control_plane_that_cannot_start_says_why(tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import verification
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
@@ -119,6 +120,11 @@ def _check_leaf(certificate: x509.Certificate) -> None:
                 raise BadCertificate("the certificate may sign others; nobody may speak with it")
     if strong(key) is None:
         raise BadCertificate(f"the certificate's key is too weak or of an unknown kind: use {STRONG}")
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a certificate (DER, or the first of PEM), in hexadecimal. Raises BadCertificate."""
+    return load(certificate).fingerprint(hashes.SHA256()).hex()
 
 
 def load(certificate: bytes) -> x509.Certificate:

@@ -17,7 +17,7 @@ class NodeReport(_message.Message):
     def __init__(self, full: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[LocalWorkload, _Mapping]]] = ..., removed_uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LocalWorkload(_message.Message):
-    __slots__ = ("uid", "name", "namespace", "service_account", "labels", "addresses", "captured")
+    __slots__ = ("uid", "name", "namespace", "service_account", "labels", "addresses", "captured", "unhealthy")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class LocalWorkload(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_FIELD_NUMBER: _ClassVar[int]
+    UNHEALTHY_FIELD_NUMBER: _ClassVar[int]
     uid: str
     name: str
     namespace: str
@@ -39,7 +40,8 @@ class LocalWorkload(_message.Message):
     labels: _containers.ScalarMap[str, str]
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     captured: bool
-    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., captured: _Optional[bool] = ...) -> None: ...
+    unhealthy: bool
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., captured: _Optional[bool] = ..., unhealthy: _Optional[bool] = ...) -> None: ...
 
 class NodeOrders(_message.Message):
     __slots__ = ("orders",)
