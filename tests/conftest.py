@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from topology import Topology, leftovers, reap
 
 IS_ROOT = os.geteuid() == 0
+GOLDEN = Path(__file__).parent / "golden"
+REWRITE = "REWRITE_GOLDEN"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +30,21 @@ def topology() -> Iterator[Topology]:
     """An empty fabric, gone after the test."""
     with Topology() as made:
         yield made
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with a file of ``tests/golden``; with REWRITE_GOLDEN=1 in the environment, write it instead."""
+
+    def compare(name: str, content: str) -> None:
+        file = GOLDEN / name
+        if os.environ.get(REWRITE):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content)
+        assert file.is_file(), f"{file} is missing; to write it: {REWRITE}=1 pytest"
+        assert content == file.read_text(), f"{file} differs; if that is meant: {REWRITE}=1 pytest"
+
+    return compare
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 from typer.core import TyperGroup
 from typer.main import get_command
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
 
-_VERBS: Final = ("control", "node", "proxy", "workload", "token", "certificate")
+COMPLETION: Final = "_AMBIENT_COMPLETE"
+"""In the environment when a shell asks what could come next; the name is typer's."""
+_VERBS: Final = (
+    "control",
+    "node",
+    "proxy",
+    "workload",
+    "token",
+    "certificate",
+    "version",
+    "completion",
+)
 """Each is ``app`` in the module of its name."""
 
 
@@ -41,6 +54,9 @@ app = typer.Typer(cls=Verbs, no_args_is_help=True, add_completion=False, pretty_
 def ambient() -> None:
     """A sidecarless service mesh: one proxy per node, steered by eBPF."""
 
+
+if COMPLETION in os.environ:
+    completion_init()
 
 if __name__ == "__main__":
     app()

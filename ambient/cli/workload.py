@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ambient.cli import tables
+from ambient.cli import output
 from ambient.cli.exits import on_errors
 from ambient.core.errors import ConfigError
 
@@ -18,13 +16,6 @@ app = typer.Typer(help="Add, list and remove the workloads of this node.", no_ar
 Namespace = Annotated[str, typer.Option(help="Its namespace in the mesh's configuration.")]
 RunDir = Annotated[Path, typer.Option(help="The node daemon's --run-dir.")]
 RUN_DIR = Path("/run/ambient")
-
-
-class Output(Enum):
-    """How a list is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @app.command()
@@ -77,18 +68,17 @@ def add(
 
 @app.command("list")
 def list_(
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    form: output.OutputOption = output.Output.TABLE,
     run_dir: RunDir = RUN_DIR,
 ) -> None:
     """Show the workloads of this node and how far each is in the mesh."""
     with on_errors():
         workloads = _call(run_dir, {"verb": "list"})
-    if output is Output.JSON:
-        typer.echo(json.dumps(workloads, indent=2))
-        return
-    tables.show(
+    output.show(
+        form,
+        workloads,
         ("NAME", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES", "CAPTURE", "PROXIED"),
-        (
+        lambda: (
             (
                 workload["name"],
                 workload["namespace"],
@@ -99,6 +89,7 @@ def list_(
             )
             for workload in workloads
         ),
+        nothing="this node has no workloads",
     )
 
 

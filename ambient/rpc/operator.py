@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 
-from ambient.core.errors import ConfigError, Unavailable
+from ambient.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ _OPTIONS: Final = (
 )
 
 
-class Unreachable(ConfigError):
+class Unreachable(Unavailable):
     """No control plane answers where one was looked for."""
 
     reason = "unreachable"

@@ -72,5 +72,5 @@ def test_an_error_is_one_line_and_code_1(node, arguments, sentence):
 
 def test_no_daemon_is_named(tmp_path):
     result = CliRunner().invoke(app, ["list", "--run-dir", str(tmp_path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith(f"error: no node daemon answers at {tmp_path}/node.sock")

@@ -1,26 +1,7 @@
 import asyncio
 import inspect
-import os
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-
-REWRITE = "REWRITE_GOLDEN"
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-@pytest.fixture
-def golden() -> Callable[[str, str], None]:
-    """Compare a text with a file of ``tests/golden``; with REWRITE_GOLDEN=1 in the environment, write it instead."""
-
-    def compare(name: str, content: str) -> None:
-        file = GOLDEN / name
-        if os.environ.get(REWRITE):
-            file.write_text(content)
-        assert content == file.read_text(), f"{file} differs; if that is meant: {REWRITE}=1 pytest"
-
-    return compare
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
