@@ -11,7 +11,9 @@ from immutables import Map
 
 from ambient.core.model.address import IpAddress
 from ambient.core.model.authorization import Authorization
+from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
+from ambient.core.model.traffic import RetryBudget, TrafficPolicies
 from ambient.core.model.workload import Locality
 
 Selector: TypeAlias = Map[str, str]
@@ -142,8 +144,121 @@ class AuthorizationPolicy:
         return Key("AuthorizationPolicy", self.namespace, self.name)
 
 
+class ServiceRef(NamedTuple):
+    """A service that a route is attached to, and a port of it; None: every port."""
+
+    namespace: str
+    name: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the Gateway API: HTTPRoute, GRPCRoute, TLSRoute or TCPRoute.
+
+    Its rules are in its own order; which of several routes' rules comes first is settled when they meet.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    created: str
+    """RFC 3339 in UTC; empty: unknown, and younger than any."""
+    protocol: Protocol
+    parents: tuple[ServiceRef, ...]
+    rules: tuple[RouteRule, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key(self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPolicy:
+    """What an XBackendTrafficPolicy, or annotations, set for services."""
+
+    kind: str
+    namespace: str
+    name: str
+    created: str
+    targets: tuple[ServiceRef, ...]
+    budget: RetryBudget | None
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key(self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualService:
+    """Routes by host, as Istio has them."""
+
+    namespace: str
+    name: str
+    created: str
+    hosts: tuple[str, ...]
+    """Whole host names (``api.shop.svc.cluster.local``), ``*.`` before a domain for all below it, or ``*``."""
+    tables: tuple[RouteTable, ...]
+    """At most one for each protocol."""
+    exported_to: frozenset[str] | None = None
+    """Namespaces whose callers it is for; None: all."""
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("VirtualService", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRule:
+    """Traffic policies by host, as Istio has them."""
+
+    namespace: str
+    name: str
+    created: str
+    host: str
+    """As a ``VirtualService``'s."""
+    traffic: TrafficPolicies
+    exported_to: frozenset[str] | None = None
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("DestinationRule", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProfile:
+    """Kinds of requests of one host, as Linkerd has them."""
+
+    namespace: str
+    host: str
+    """``NAME.NAMESPACE.svc.cluster.local``: its own name."""
+    routes: tuple[ProfileRoute, ...]
+    budget: RetryBudget | None
+    """Shared by all of its routes."""
+    split: RouteTable | None
+    """What ``dstOverrides`` say."""
+    opaque_ports: frozenset[int]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("ServiceProfile", self.namespace, self.host)
+
+
+L7Object: TypeAlias = Route | BackendPolicy | VirtualService | DestinationRule | ServiceProfile
+"""What becomes part of the routes of a service."""
 Object: TypeAlias = (
-    Namespace | ServiceAccount | SelectingService | WorkloadEntry | PeerAuthentication | AuthorizationPolicy
+    Namespace
+    | ServiceAccount
+    | SelectingService
+    | WorkloadEntry
+    | PeerAuthentication
+    | AuthorizationPolicy
+    | L7Object
 )
 
 
