@@ -16,13 +16,18 @@ from immutables import Map
 
 from ambient.control.objects import (
     AuthorizationPolicy,
+    BackendPolicy,
+    DestinationRule,
     Key,
     Mode,
     Namespace,
     Object,
     PeerAuthentication,
+    Route,
     SelectingService,
     ServiceAccount,
+    ServiceProfile,
+    VirtualService,
     WorkloadEntry,
     selects,
 )
@@ -228,6 +233,8 @@ class Index:
                     self._policies.setdefault(key.namespace, {})[key.name] = policy
                 case SelectingService() | WorkloadEntry():
                     self._refused[key] = _FRESH
+                case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
+                    pass
 
     def _settle_claims(self, touched: _Touched) -> None:
         """Give addresses to the objects that wait for theirs.

@@ -13,7 +13,7 @@ from ambient.core.model.address import IpAddress
 from ambient.core.model.authorization import Authorization
 from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
-from ambient.core.model.traffic import RetryBudget, TrafficPolicies
+from ambient.core.model.traffic import Accrual, RetryBudget, TrafficPolicies
 from ambient.core.model.workload import Locality
 
 Selector: TypeAlias = Map[str, str]
@@ -83,6 +83,8 @@ class SelectingService:
     service: Service
     selector: Selector | None
     ports: tuple[TargetPort, ...]
+    annotated: BackendPolicy | None = None
+    """What its annotations say of requests for it."""
 
     @property
     def key(self) -> Key:
@@ -176,14 +178,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class BackendPolicy:
-    """What an XBackendTrafficPolicy, or annotations, set for services."""
+    """What an XBackendTrafficPolicy, or annotations of a Service, set for services."""
 
     kind: str
     namespace: str
     name: str
     created: str
     targets: tuple[ServiceRef, ...]
-    budget: RetryBudget | None
+    budget: RetryBudget | None = None
+    accrual: Accrual | None = None
+    profile: tuple[ProfileRoute, ...] = ()
+    """Timeouts and retries where a rule sets none."""
+    opaque_ports: frozenset[int] = frozenset()
 
     @property
     def key(self) -> Key:

@@ -33,6 +33,7 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
     "Only core/pki makes and checks certificates": [
         ("ambient/control/planted.py", "from cryptography import x509"),
     ],
+    "Only core/patterns meets regular expressions of users": [("ambient/control/planted.py", "import re2")],
     "Only telemetry counts for Prometheus": [("ambient/proxy/planted.py", "import prometheus_client")],
     "pydantic and YAML only at borders": [("ambient/rpc/planted.py", "import yaml")],
     "No package is in a cycle with a sibling": [

@@ -1,8 +1,8 @@
 """Routes: what is done with the requests for a service, whichever dialect said so.
 
-A translator has settled all questions of precedence: of a service's tables, the first that is for the caller and the
-port counts; of its rules, the first with a match that holds. Durations of zero switch a limit off; None leaves it to the
-program that enforces it.
+All questions of precedence are settled: of a service's tables, the first that is for the caller, the port and the
+protocol counts; of its rules, the first with a match that holds (``ambient.core.routing``). Durations of zero switch a
+limit off; None leaves it to the program that enforces it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from immutables import Map
 
-from ambient.core.model.traffic import TrafficPolicies
+from ambient.core.model.traffic import RetryBudget, TrafficPolicies
 
 if TYPE_CHECKING:
     from ambient.core.model.authorization import IpNetwork
@@ -59,6 +59,9 @@ class PathMatchKind(Enum):
 
     PREFIX is one of characters (Istio's), SEGMENTS one of whole elements (Gateway API's): ``/a`` is for ``/a`` and
     ``/a/b`` and not for ``/ab``. REGEX: RE2 syntax, and the whole path must fit.
+
+    Of gRPC, a method of a service is EXACT ``/package.Service/Method``, a service SEGMENTS ``/package.Service``, and a
+    method of any service REGEX ``/[^/]+/Method``.
     """
 
     EXACT = "exact"
@@ -385,15 +388,28 @@ class ProfileRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """Kinds of requests, of which the first that fits a request counts, whichever rule carries it."""
+
+    routes: tuple[ProfileRoute, ...] = ()
+    budget: RetryBudget | None = None
+    """Shared by all of its routes; None: as the traffic policy has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRoutes:
-    """All that is said of the requests for one service."""
+    """All that is said of the requests for one service.
+
+    What is set for the callers of one namespace stands in place of what is set for all.
+    """
 
     service: str
     """``namespace/hostname``, its name in the mesh."""
     tables: tuple[RouteTable, ...] = ()
     """In the order of asking; if none is for a caller and port, requests go to the service."""
-    profile: tuple[ProfileRoute, ...] = ()
-    """The first that fits a request counts."""
-    profile_consumers: Map[str, tuple[ProfileRoute, ...]] = Map()  # noqa: RUF009
-    """Profiles of callers' namespaces, each in place of ``profile`` for them."""
+    profile: Profile = Profile()
+    profile_consumers: Map[str, Profile] = Map()  # noqa: RUF009
+    """By the callers' namespace."""
     traffic: TrafficPolicies = TrafficPolicies()  # noqa: RUF009
+    traffic_consumers: Map[str, TrafficPolicies] = Map()  # noqa: RUF009
+    """By the callers' namespace."""
