@@ -8,6 +8,7 @@ differs from before is the delta.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -25,6 +26,7 @@ from ambient.control.objects import (
     PeerAuthentication,
     Route,
     SelectingService,
+    Selector,
     ServiceAccount,
     ServiceProfile,
     VirtualService,
@@ -33,6 +35,7 @@ from ambient.control.objects import (
 )
 from ambient.control.peer_authentication import is_strict, oldest, port_level, static_strict
 from ambient.control.schema.shape import is_dns_name
+from ambient.control.selection import Selection
 from ambient.control.translate.kubernetes import dataplane_mode
 from ambient.core import delta
 from ambient.core.delta import Delta, Resource
@@ -105,9 +108,9 @@ class Index:
         self._wanted: Mapping[Key, Object] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._accounts: dict[tuple[str, str], ServiceAccount] = {}
-        self._services: dict[str, dict[str, SelectingService]] = {}
+        self._services = defaultdict[str, Selection[SelectingService]](Selection)
         self._peers: dict[str, dict[str, PeerAuthentication]] = {}
-        self._policies: dict[str, dict[str, AuthorizationPolicy]] = {}
+        self._policies = defaultdict[str, Selection[AuthorizationPolicy]](Selection)
         self._members: dict[str, dict[str, _Member]] = {}
         """Accepted ones, by namespace and uid."""
         self._registered: dict[str, dict[str, LocalWorkload]] = {}
@@ -156,7 +159,9 @@ class Index:
         before, self._wanted = self._wanted, objects
         changed = {key for key, value in objects.items() if before.get(key) != value}
         gone = before.keys() - objects.keys()
-        touched = _Touched({key.namespace or key.name for key in changed | gone})
+        touched = _Touched()
+        for key in changed | gone:
+            self._touch(key, touched)
         for key in gone:
             self._withdraw(key)
         self._place(changed)
@@ -203,6 +208,12 @@ class Index:
 
     # Objects
 
+    def _touch(self, key: Key, touched: _Touched) -> None:
+        if key.kind == "WorkloadEntry":
+            touched.members.add((key.namespace, self._uid(key)))
+        else:
+            touched.namespaces.add(key.namespace or key.name)
+
     def _withdraw(self, key: Key) -> None:
         self._release(key)
         self._refused.pop(key, None)
@@ -212,13 +223,15 @@ class Index:
             case "ServiceAccount":
                 self._accounts.pop((key.namespace, key.name), None)
             case "Service":
-                self._services.get(key.namespace, {}).pop(key.name, None)
+                self._services[key.namespace].drop(key.name)
             case "WorkloadEntry":
                 self._members.get(key.namespace, {}).pop(self._uid(key), None)
             case "PeerAuthentication":
                 self._peers.get(key.namespace, {}).pop(key.name, None)
+            case "AuthorizationPolicy":
+                self._policies[key.namespace].drop(key.name)
             case _:
-                self._policies.get(key.namespace, {}).pop(key.name, None)
+                pass
 
     def _place(self, changed: set[Key]) -> None:
         for key in sorted(changed):
@@ -230,7 +243,7 @@ class Index:
                 case PeerAuthentication() as policy:
                     self._peers.setdefault(key.namespace, {})[key.name] = policy
                 case AuthorizationPolicy() as policy:
-                    self._policies.setdefault(key.namespace, {})[key.name] = policy
+                    self._policies[key.namespace].hold(key.name, policy, _selector(policy))
                 case SelectingService() | WorkloadEntry():
                     self._refused[key] = _FRESH
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
@@ -250,9 +263,9 @@ class Index:
                 self._refused[key] = why
                 continue
             del self._refused[key]
-            touched.namespaces.add(key.namespace)
+            self._touch(key, touched)
             if isinstance(wanted, SelectingService):
-                self._services.setdefault(key.namespace, {})[key.name] = wanted
+                self._services[key.namespace].hold(key.name, wanted, wanted.selector)
             elif isinstance(wanted, WorkloadEntry):
                 member = self._entry_member(wanted)
                 self._members.setdefault(key.namespace, {})[member.uid] = member
@@ -261,7 +274,7 @@ class Index:
                 # What its last good version had was taken by an object that changed with it.
                 self._withdraw(key)
                 self._refused[key] = why
-                touched.namespaces.add(key.namespace)
+                self._touch(key, touched)
 
     def _claim(self, key: Key, addresses: tuple[NetworkAddress, ...]) -> str | None:
         for address in addresses:
@@ -467,12 +480,12 @@ class Index:
         """Everything that belongs to a namespace."""
         if namespace == self.settings.root_namespaces[0] and self._has_strict():
             yield static_strict(namespace)
-        for policy in self._policies.get(namespace, {}).values():
+        for policy in self._policies[namespace].values():
             if policy.authorization is not None:
                 yield policy.authorization
         peers = self._peers_of(namespace)
         yield from peers.port_level.values()
-        for service in self._services.get(namespace, {}).values():
+        for service in self._services[namespace].values():
             yield service.service
         for member in self._members.get(namespace, {}).values():
             yield self._workload(member, peers)
@@ -483,8 +496,7 @@ class Index:
         warnings: list[str] = []
         services = {
             service.service.key: _resolved(service, member, warnings)
-            for service in self._services.get(member.namespace, {}).values()
-            if service.selector is not None and selects(service.selector, labels)
+            for service in self._services[member.namespace].of(labels)
         }
         if warnings:
             self._warnings[member.namespace, member.uid] = tuple(warnings)
@@ -515,13 +527,8 @@ class Index:
 
     def _selected(self, member: _Member, peers: _Peers) -> Iterator[str]:
         for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):
-            for policy in self._policies.get(namespace, {}).values():
-                if (
-                    policy.authorization is not None
-                    and policy.authorization.scope is Scope.WORKLOAD_SELECTOR
-                    and selects(policy.selector, member.labels)
-                ):
-                    yield policy.authorization.key
+            for policy in self._policies[namespace].of(member.labels):
+                yield f"{policy.namespace}/{policy.name}"
         if not member.is_enrolled:
             return
         own = oldest(tuple(policy for policy in peers.selecting if selects(policy.selector, member.labels)))
@@ -600,6 +607,11 @@ def _resolved(service: SelectingService, member: _Member, warnings: list[str]) -
                     f"label it {PORT_LABEL}{name}=NUMBER, or name it in the WorkloadEntry's ports"
                 )
     return tuple(ports)
+
+
+def _selector(policy: AuthorizationPolicy) -> Selector | None:
+    authorization = policy.authorization
+    return policy.selector if authorization and authorization.scope is Scope.WORKLOAD_SELECTOR else None
 
 
 def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
