@@ -1,0 +1,35 @@
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ambient.core.explain.answer import Enrolment, NodeStanding
+from ambient.core.model.route import Origin
+
+
+@dataclass
+class Known:
+    """Circumstances as a test writes them down."""
+
+    enrolments: dict[str, Enrolment] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    stricts: dict[str, Origin] = field(default_factory=dict)
+    nodes: dict[str, NodeStanding] = field(default_factory=dict)
+    ends: dict[str, datetime] = field(default_factory=dict)
+    problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def enrolment(self, uid: str) -> Enrolment | None:
+        return self.enrolments.get(uid.rpartition("/")[2])
+
+    def refused(self, namespace: str, name: str) -> str | None:
+        return self.refusals.get(f"{namespace}/{name}")
+
+    def strict(self, uid: str) -> Origin | None:
+        return self.stricts.get(uid.rpartition("/")[2])
+
+    def node(self, name: str) -> NodeStanding | None:
+        return self.nodes.get(name)
+
+    def certificate_end(self, uid: str) -> datetime | None:
+        return self.ends.get(uid.rpartition("/")[2])
+
+    def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
+        return self.problems.get(f"{kind} {namespace}/{name}", ())
