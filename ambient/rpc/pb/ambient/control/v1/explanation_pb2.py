@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ambient/control/v1/explanation.proto\x12\x12\x61mbient.control.v1\"\xd3\x01\n\x0e\x45xplainRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12@\n\x07headers\x18\x06 \x03(\x0b\x32/.ambient.control.v1.ExplainRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x01\n\x0f\x45xplainResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.ambient.control.v1.Step\x12,\n\x07verdict\x18\x02 \x01(\x0e\x32\x1b.ambient.control.v1.Verdict\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\"d\n\x04Step\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x0e\n\x06remedy\x18\x06 \x01(\t*_\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n\x0eVERDICT_TUNNEL\x10\x01\x12\x12\n\x0eVERDICT_DIRECT\x10\x02\x12\x13\n\x0fVERDICT_REFUSED\x10\x03\x32\x61\n\x0b\x45xplanation\x12R\n\x07\x45xplain\x12\".ambient.control.v1.ExplainRequest\x1a#.ambient.control.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ambient/control/v1/explanation.proto\x12\x12\x61mbient.control.v1\"\xd3\x01\n\x0e\x45xplainRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12@\n\x07headers\x18\x06 \x03(\x0b\x32/.ambient.control.v1.ExplainRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x0f\x45xplainResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.ambient.control.v1.Step\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\x9f\x01\n\x04Step\x12\r\n\x05topic\x18\x01 \x01(\t\x12,\n\x07verdict\x18\x02 \x01(\x0e\x32\x1b.ambient.control.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\r\n\x05\x66ield\x18\x07 \x01(\t\x12\x0e\n\x06remedy\x18\x08 \x01(\t*Z\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x13\n\x0fVERDICT_WARNING\x10\x02\x12\x11\n\rVERDICT_FAILS\x10\x03\x32\x61\n\x0b\x45xplanation\x12R\n\x07\x45xplain\x12\".ambient.control.v1.ExplainRequest\x1a#.ambient.control.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_VERDICT']._serialized_start=533
-  _globals['_VERDICT']._serialized_end=628
+  _globals['_VERDICT']._serialized_start=513
+  _globals['_VERDICT']._serialized_end=603
   _globals['_EXPLAINREQUEST']._serialized_start=61
   _globals['_EXPLAINREQUEST']._serialized_end=272
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_start=226
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_end=272
-  _globals['_EXPLAINRESPONSE']._serialized_start=275
-  _globals['_EXPLAINRESPONSE']._serialized_end=429
-  _globals['_STEP']._serialized_start=431
-  _globals['_STEP']._serialized_end=531
-  _globals['_EXPLANATION']._serialized_start=630
-  _globals['_EXPLANATION']._serialized_end=727
+  _globals['_EXPLAINRESPONSE']._serialized_start=274
+  _globals['_EXPLAINRESPONSE']._serialized_end=349
+  _globals['_STEP']._serialized_start=352
+  _globals['_STEP']._serialized_end=511
+  _globals['_EXPLANATION']._serialized_start=605
+  _globals['_EXPLANATION']._serialized_end=702
 # @@protoc_insertion_point(module_scope)

@@ -10,13 +10,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VERDICT_UNSPECIFIED: _ClassVar[Verdict]
-    VERDICT_TUNNEL: _ClassVar[Verdict]
-    VERDICT_DIRECT: _ClassVar[Verdict]
-    VERDICT_REFUSED: _ClassVar[Verdict]
+    VERDICT_OK: _ClassVar[Verdict]
+    VERDICT_WARNING: _ClassVar[Verdict]
+    VERDICT_FAILS: _ClassVar[Verdict]
 VERDICT_UNSPECIFIED: Verdict
-VERDICT_TUNNEL: Verdict
-VERDICT_DIRECT: Verdict
-VERDICT_REFUSED: Verdict
+VERDICT_OK: Verdict
+VERDICT_WARNING: Verdict
+VERDICT_FAILS: Verdict
 
 class ExplainRequest(_message.Message):
     __slots__ = ("source", "destination", "port", "method", "path", "headers")
@@ -42,31 +42,29 @@ class ExplainRequest(_message.Message):
     def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[int] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("steps", "verdict", "summary", "remedy", "version")
+    __slots__ = ("steps", "version")
     STEPS_FIELD_NUMBER: _ClassVar[int]
-    VERDICT_FIELD_NUMBER: _ClassVar[int]
-    SUMMARY_FIELD_NUMBER: _ClassVar[int]
-    REMEDY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     steps: _containers.RepeatedCompositeFieldContainer[Step]
-    verdict: Verdict
-    summary: str
-    remedy: str
     version: int
-    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("name", "passed", "message", "object", "field", "remedy")
+    __slots__ = ("topic", "verdict", "text", "kind", "namespace", "name", "field", "remedy")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
-    PASSED_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    OBJECT_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    verdict: Verdict
+    text: str
+    kind: str
+    namespace: str
     name: str
-    passed: bool
-    message: str
-    object: str
     field: str
     remedy: str
-    def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., message: _Optional[str] = ..., object: _Optional[str] = ..., field: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+    def __init__(self, topic: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., text: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., field: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...

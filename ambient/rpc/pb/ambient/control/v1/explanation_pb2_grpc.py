@@ -45,7 +45,7 @@ class ExplanationServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Explain(self, request, context):
-        """What would become of a connection, or of a request on it, decided by the mesh as it stands now.
+        """Walk through a call, decided by the mesh as it stands now, up to what makes it fail.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
