@@ -30,7 +30,8 @@ class Origin(NamedTuple):
     """Such as ``spec.http[1]``."""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name} {self.field}".rstrip()
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {place}{self.name} {self.field}".rstrip()
 
 
 # What a request must be

@@ -65,7 +65,7 @@ def test_a_call_that_works_names_every_step_and_what_decided_it():
         (
             "source",
             "shop/web on node n1 runs as spiffe://cluster.local/ns/shop/sa/web and is captured",
-            'Namespace /shop metadata.labels["ambient.dev/dataplane-mode"]',
+            'Namespace shop metadata.labels["ambient.dev/dataplane-mode"]',
         ),
         ("name", f"api is service {KEY} at 10.88.0.10", "Service shop/api"),
         ("service", f"port 80 of {KEY} leads to port 8080 of its endpoints", "Service shop/api spec.ports"),
