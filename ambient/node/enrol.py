@@ -40,6 +40,10 @@ class Enrolment:
         self._marked = pods.proxy_cgroup
         self._serial = Serial()
 
+    def exclusions(self, local: Local) -> Exclusions:
+        """What of a workload's traffic the kernel leaves alone."""
+        return local.pod.exclusions | self._mesh_wide
+
     async def set_capture(self, uid: str, mode: Capture, proxy_cgroup: str | None) -> None:
         """Have the kernel do it; nothing is changed if that raises."""
         await self._serial.do(lambda: self._set_capture(uid, mode, proxy_cgroup))

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from ambient.aio.tasks import Crash, Tasks
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
-from ambient.core.model.pod import Capture, OlderConnection
+from ambient.core.model.pod import Capture, Exclusions, OlderConnection
 from ambient.core.redirection import Role
 from ambient.node.deposit import Deposit
 from ambient.node.enrol import Enrolment
@@ -321,7 +321,10 @@ class Proxies:
         if local.listeners is None:
             return zds.KeepWorkload(uid), ()
         listeners = tuple(local.listeners[role].fileno() for role in Role)
-        return zds.AddWorkload(uid, _info(local)), (local.netns.fd, *listeners)
+        return zds.AddWorkload(uid, _info(local, self._enrolment.exclusions(local))), (
+            local.netns.fd,
+            *listeners,
+        )
 
     async def _read(self, session: Session) -> None:
         while True:
@@ -414,7 +417,7 @@ class Proxies:
         log.info("proxy disconnected", pid=session.socket.peer.pid, left=len(self._sessions))
 
 
-def _info(local: Local) -> zds.WorkloadInfo:
+def _info(local: Local, exclusions: Exclusions) -> zds.WorkloadInfo:
     pod = local.pod
     return zds.WorkloadInfo(
         pod.name,
@@ -424,6 +427,7 @@ def _info(local: Local) -> zds.WorkloadInfo:
         pod.addresses,
         pod.netns_cookie,
         local.capture,
+        exclusions,
     )
 
 

@@ -13,6 +13,8 @@ from immutables import Map
 from ambient.core.errors import InvalidIdentity, PeerError
 from ambient.core.model.address import IpAddress, unmapped
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.pod import Exclusions
+from ambient.rpc import exclusions
 from ambient.rpc.pb.ambient.registry.v1 import registry_pb2, registry_pb2_grpc
 from ambient.rpc.streams import Link
 
@@ -37,6 +39,8 @@ class LocalWorkload:
     """Its node's kernel captures its traffic: peers may send it HBONE."""
     healthy: bool = True
     """Balancing may choose it."""
+    exclusions: Exclusions = Exclusions()  # noqa: RUF009
+    """What of its traffic its node leaves outside the mesh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ def _message(workload: LocalWorkload) -> registry_pb2.LocalWorkload:
         addresses=[ip.packed for ip in workload.addresses],
         captured=workload.captured,
         unhealthy=not workload.healthy,
+        exclusions=exclusions.message(registry_pb2.Exclusions, workload.exclusions),
     )
 
 
@@ -154,6 +159,10 @@ def read_workload(message: registry_pb2.LocalWorkload) -> LocalWorkload:
         addresses = tuple(unmapped(ip_address(packed)) for packed in message.addresses)
     except ValueError as error:
         raise PeerError(f"workload {message.uid!r}: an address has 4 or 16 bytes") from error
+    try:
+        excluded = exclusions.read(message.exclusions)
+    except ValueError as error:
+        raise PeerError(f"workload {message.uid!r}: {error}") from error
     return LocalWorkload(
         message.uid,
         message.name,
@@ -163,6 +172,7 @@ def read_workload(message: registry_pb2.LocalWorkload) -> LocalWorkload:
         Map(dict(message.labels)),
         message.captured,
         not message.unhealthy,
+        excluded,
     )
 
 

@@ -43,6 +43,7 @@ def test_capture_reaches_the_kernel_with_exclusions_and_is_on_disk(node):
         wish = world.redirector.history[-1][world.uid()]
         assert (wish.capture, wish.cgroup) == (world.Capture.ON, "/cg/a")
         assert wish.exclusions.outbound_ports == {22, 53}
+        assert proxy.orders[-1].info.exclusions == wish.exclusions
         assert world.table()["a"]["capture"] == "on"
         await proxy.client.set_capture(world.uid(), world.Capture.OFF)
         assert world.redirector.history[-1] == {}

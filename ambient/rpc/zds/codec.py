@@ -12,6 +12,7 @@ from immutables import Map
 from ambient.core.errors import ConfigError, PeerError
 from ambient.core.model.address import IpAddress, SocketAddress, unmapped
 from ambient.core.model.pod import Capture, OlderConnection
+from ambient.rpc import exclusions
 from ambient.rpc.pb.istio.zds import zds_pb2 as pb
 from ambient.rpc.zds.messages import (
     Ack,
@@ -128,6 +129,7 @@ def _encoded(message: Message) -> pb.ZdsHello | pb.WorkloadRequest | pb.Workload
                 addresses=[ip.packed for ip in info.addresses],
                 netns_cookie=info.netns_cookie,
                 capture=_MODES[info.capture],
+                exclusions=exclusions.message(pb.Exclusions, info.exclusions),
             )
             return pb.WorkloadRequest(add=pb.AddWorkload(uid=uid, workload_info=encoded))
         case KeepWorkload(uid):
@@ -178,6 +180,10 @@ def _added(added: pb.AddWorkload) -> AddWorkload:
         addresses = tuple(_ip(packed) for packed in info.addresses)
     except ValueError as error:
         raise UnusableOrder(f"AddWorkload {uid!r}: {error}") from error
+    try:
+        excluded = exclusions.read(info.exclusions)
+    except ValueError as error:
+        raise UnusableOrder(f"AddWorkload {uid!r}: {error}") from error
     if info.capture not in _CAPTURES:
         raise UnusableOrder(f"AddWorkload {uid!r}: capture mode {info.capture}; there are 0, 1 and 2")
     return AddWorkload(
@@ -190,6 +196,7 @@ def _added(added: pb.AddWorkload) -> AddWorkload:
             addresses,
             info.netns_cookie,
             _CAPTURES[info.capture],
+            excluded,
         ),
     )
 

@@ -10,7 +10,7 @@ from immutables import Map
 
 from ambient.core.errors import PeerError
 from ambient.core.model.address import IpAddress
-from ambient.core.model.pod import Capture, OlderConnection
+from ambient.core.model.pod import Capture, Exclusions, OlderConnection
 
 AMBIENT_V1: Final = "ambient.v1"
 CONNECTIONS_PER_PACKET: Final = 512
@@ -38,6 +38,8 @@ class WorkloadInfo:
     netns_cookie: int = 0
     capture: Capture = Capture.OFF
     """How far the kernel captures its traffic now."""
+    exclusions: Exclusions = Exclusions()  # noqa: RUF009
+    """What of it the kernel leaves outside the mesh."""
 
 
 @dataclass(frozen=True, slots=True)

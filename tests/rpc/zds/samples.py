@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from immutables import Map
 
 from ambient.core.model.address import SocketAddress
-from ambient.core.model.pod import OlderConnection
+from ambient.core.model.pod import Exclusions, OlderConnection
 from ambient.rpc import zds
 
 UID = "local/ambient.dev/Workload/shop/cart"
@@ -19,7 +19,13 @@ OLDER = OlderConnection(
     cookie=77,
 )
 INFO = zds.WorkloadInfo(
-    "cart", "shop", "cart", Map({"app": "cart"}), (ip_address("10.0.0.1"), ip_address("fd00::1")), 1 << 60
+    "cart",
+    "shop",
+    "cart",
+    Map({"app": "cart"}),
+    (ip_address("10.0.0.1"), ip_address("fd00::1")),
+    1 << 60,
+    exclusions=Exclusions(frozenset({25}), frozenset({9100}), frozenset({ip_network("10.9.0.0/16")})),
 )
 
 

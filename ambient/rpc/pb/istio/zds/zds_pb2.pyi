@@ -25,7 +25,7 @@ class ZdsHello(_message.Message):
     def __init__(self, version: _Optional[_Union[Version, str]] = ..., extensions: _Optional[_Iterable[str]] = ..., returning: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkloadInfo(_message.Message):
-    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie", "capture")
+    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie", "capture", "exclusions")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class WorkloadInfo(_message.Message):
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NETNS_COOKIE_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     namespace: str
     service_account: str
@@ -47,7 +48,18 @@ class WorkloadInfo(_message.Message):
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     netns_cookie: int
     capture: SetCapture.Mode
-    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ..., capture: _Optional[_Union[SetCapture.Mode, str]] = ...) -> None: ...
+    exclusions: Exclusions
+    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ..., capture: _Optional[_Union[SetCapture.Mode, str]] = ..., exclusions: _Optional[_Union[Exclusions, _Mapping]] = ...) -> None: ...
+
+class Exclusions(_message.Message):
+    __slots__ = ("outbound_ports", "inbound_ports", "outbound_networks")
+    OUTBOUND_PORTS_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_PORTS_FIELD_NUMBER: _ClassVar[int]
+    OUTBOUND_NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    outbound_ports: _containers.RepeatedScalarFieldContainer[int]
+    inbound_ports: _containers.RepeatedScalarFieldContainer[int]
+    outbound_networks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, outbound_ports: _Optional[_Iterable[int]] = ..., inbound_ports: _Optional[_Iterable[int]] = ..., outbound_networks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AddWorkload(_message.Message):
     __slots__ = ("uid", "workload_info")

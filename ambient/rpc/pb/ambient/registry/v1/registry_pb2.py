@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ambient/registry/v1/registry.proto\x12\x13\x61mbient.registry.v1\"f\n\nNodeReport\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\x12\x34\n\x08upserted\x18\x02 \x03(\x0b\x32\".ambient.registry.v1.LocalWorkload\x12\x14\n\x0cremoved_uids\x18\x03 \x03(\t\"\xfd\x01\n\rLocalWorkload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12>\n\x06labels\x18\x05 \x03(\x0b\x32..ambient.registry.v1.LocalWorkload.LabelsEntry\x12\x11\n\taddresses\x18\x06 \x03(\x0c\x12\x10\n\x08\x63\x61ptured\x18\x07 \x01(\x08\x12\x11\n\tunhealthy\x18\x08 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\nNodeOrders\x12\x32\n\x06orders\x18\x01 \x03(\x0b\x32\".ambient.registry.v1.WorkloadOrder\"O\n\rWorkloadOrder\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x10\n\x08\x65nrolled\x18\x03 \x01(\x08\x12\x10\n\x08identity\x18\x04 \x01(\t2Z\n\x08Registry\x12N\n\x06Report\x12\x1f.ambient.registry.v1.NodeReport\x1a\x1f.ambient.registry.v1.NodeOrders(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ambient/registry/v1/registry.proto\x12\x13\x61mbient.registry.v1\"f\n\nNodeReport\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\x12\x34\n\x08upserted\x18\x02 \x03(\x0b\x32\".ambient.registry.v1.LocalWorkload\x12\x14\n\x0cremoved_uids\x18\x03 \x03(\t\"\xb2\x02\n\rLocalWorkload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12>\n\x06labels\x18\x05 \x03(\x0b\x32..ambient.registry.v1.LocalWorkload.LabelsEntry\x12\x11\n\taddresses\x18\x06 \x03(\x0c\x12\x10\n\x08\x63\x61ptured\x18\x07 \x01(\x08\x12\x11\n\tunhealthy\x18\x08 \x01(\x08\x12\x33\n\nexclusions\x18\t \x01(\x0b\x32\x1f.ambient.registry.v1.Exclusions\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\nExclusions\x12\x16\n\x0eoutbound_ports\x18\x01 \x03(\r\x12\x15\n\rinbound_ports\x18\x02 \x03(\r\x12\x19\n\x11outbound_networks\x18\x03 \x03(\t\"@\n\nNodeOrders\x12\x32\n\x06orders\x18\x01 \x03(\x0b\x32\".ambient.registry.v1.WorkloadOrder\"O\n\rWorkloadOrder\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x10\n\x08\x65nrolled\x18\x03 \x01(\x08\x12\x10\n\x08identity\x18\x04 \x01(\t2Z\n\x08Registry\x12N\n\x06Report\x12\x1f.ambient.registry.v1.NodeReport\x1a\x1f.ambient.registry.v1.NodeOrders(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEREPORT']._serialized_start=59
   _globals['_NODEREPORT']._serialized_end=161
   _globals['_LOCALWORKLOAD']._serialized_start=164
-  _globals['_LOCALWORKLOAD']._serialized_end=417
-  _globals['_LOCALWORKLOAD_LABELSENTRY']._serialized_start=372
-  _globals['_LOCALWORKLOAD_LABELSENTRY']._serialized_end=417
-  _globals['_NODEORDERS']._serialized_start=419
-  _globals['_NODEORDERS']._serialized_end=483
-  _globals['_WORKLOADORDER']._serialized_start=485
-  _globals['_WORKLOADORDER']._serialized_end=564
-  _globals['_REGISTRY']._serialized_start=566
-  _globals['_REGISTRY']._serialized_end=656
+  _globals['_LOCALWORKLOAD']._serialized_end=470
+  _globals['_LOCALWORKLOAD_LABELSENTRY']._serialized_start=425
+  _globals['_LOCALWORKLOAD_LABELSENTRY']._serialized_end=470
+  _globals['_EXCLUSIONS']._serialized_start=472
+  _globals['_EXCLUSIONS']._serialized_end=558
+  _globals['_NODEORDERS']._serialized_start=560
+  _globals['_NODEORDERS']._serialized_end=624
+  _globals['_WORKLOADORDER']._serialized_start=626
+  _globals['_WORKLOADORDER']._serialized_end=705
+  _globals['_REGISTRY']._serialized_start=707
+  _globals['_REGISTRY']._serialized_end=797
 # @@protoc_insertion_point(module_scope)

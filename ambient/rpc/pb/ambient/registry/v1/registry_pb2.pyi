@@ -17,7 +17,7 @@ class NodeReport(_message.Message):
     def __init__(self, full: _Optional[bool] = ..., upserted: _Optional[_Iterable[_Union[LocalWorkload, _Mapping]]] = ..., removed_uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LocalWorkload(_message.Message):
-    __slots__ = ("uid", "name", "namespace", "service_account", "labels", "addresses", "captured", "unhealthy")
+    __slots__ = ("uid", "name", "namespace", "service_account", "labels", "addresses", "captured", "unhealthy", "exclusions")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class LocalWorkload(_message.Message):
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_FIELD_NUMBER: _ClassVar[int]
     UNHEALTHY_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIONS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     name: str
     namespace: str
@@ -41,7 +42,18 @@ class LocalWorkload(_message.Message):
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     captured: bool
     unhealthy: bool
-    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., captured: _Optional[bool] = ..., unhealthy: _Optional[bool] = ...) -> None: ...
+    exclusions: Exclusions
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., captured: _Optional[bool] = ..., unhealthy: _Optional[bool] = ..., exclusions: _Optional[_Union[Exclusions, _Mapping]] = ...) -> None: ...
+
+class Exclusions(_message.Message):
+    __slots__ = ("outbound_ports", "inbound_ports", "outbound_networks")
+    OUTBOUND_PORTS_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_PORTS_FIELD_NUMBER: _ClassVar[int]
+    OUTBOUND_NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    outbound_ports: _containers.RepeatedScalarFieldContainer[int]
+    inbound_ports: _containers.RepeatedScalarFieldContainer[int]
+    outbound_networks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, outbound_ports: _Optional[_Iterable[int]] = ..., inbound_ports: _Optional[_Iterable[int]] = ..., outbound_networks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodeOrders(_message.Message):
     __slots__ = ("orders",)
