@@ -29,7 +29,9 @@ def _reason(details: ErrorDetails) -> Reason:
             return Reason.MISSING
         case "extra_forbidden":
             return Reason.UNKNOWN
-        case "wrong" | "wrong_at" | "literal_error":
+        case "wrong_at":
+            return Reason(details["ctx"]["reason"])
+        case "wrong" | "literal_error":
             return Reason.VALUE
         case kind:
             return Reason.TYPE if kind.endswith(("_type", "_parsing")) else Reason.VALUE

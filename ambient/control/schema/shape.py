@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, TypeAlias
 
@@ -14,11 +15,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from ambient.control.problem import Reason
 from ambient.core.model.address import IpAddress, unmapped
 from ambient.core.model.authorization import IpNetwork
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
 class Shape(BaseModel):
@@ -59,9 +62,9 @@ def _dns_name(name: str) -> str:
     return name
 
 
-def wrong_at(field: str, text: str) -> PydanticCustomError:
+def wrong_at(field: str, text: str, reason: Reason = Reason.VALUE) -> PydanticCustomError:
     """The same, of a field below the one that is checked."""
-    return PydanticCustomError("wrong_at", "{text}", {"field": field, "text": text})
+    return PydanticCustomError("wrong_at", "{text}", {"field": field, "text": text, "reason": reason.value})
 
 
 def port_number(port: int) -> int:
@@ -107,6 +110,35 @@ def not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def at_most(count: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """A check: no more values than so many."""
+
+    def check(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(values) > count:
+            raise wrong(f"has {len(values)} entries; the most is {count}")
+        return values
+
+    return check
+
+
+def between(least: int, most: int) -> Callable[[int], int]:
+    """A check: a number within both, these included."""
+
+    def check(number: int) -> int:
+        if not least <= number <= most:
+            raise wrong(f"is {number}; it is {least}-{most}")
+        return number
+
+    return check
+
+
+def header_name(name: str) -> str:
+    """A check: what HTTP takes for a name."""
+    if _TOKEN.fullmatch(name) is None or len(name) > 256:
+        raise wrong(f"is {say(name)}; a header's name is 1-256 letters, digits and - _ .")
+    return name
+
+
 def not_empty_text(text: str) -> str:
     """A check: some text."""
     if not text:
@@ -127,6 +159,7 @@ Ip: TypeAlias = Annotated[Any, BeforeValidator(read_ip)]
 Network: TypeAlias = Annotated[Any, BeforeValidator(network)]
 Pattern: TypeAlias = Annotated[str, AfterValidator(not_empty_text)]
 Patterns: TypeAlias = tuple[Pattern, ...]
+HeaderName: TypeAlias = Annotated[str, AfterValidator(header_name)]
 
 
 class Metadata(BaseModel):
