@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ambient.core.errors import InvalidIdentity, PeerError
 from ambient.core.model.identity import NodeId, SpiffeId
-from ambient.core.pki.verify import BadCertificate, check_chain, load, load_roots, spiffe_uri
+from ambient.core.pki.verify import BadCertificate, check_chain, load, load_roots, spiffe_uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,18 @@ class Credentials:
     def is_expired(self, now: datetime) -> bool:
         """Whether nobody believes it any more."""
         return now >= self.not_after
+
+    def trusting(self, roots_pem: bytes) -> Self:
+        """The same with other roots."""
+        return replace(self, roots_pem=roots_pem)
+
+    def is_believed(self, now: datetime) -> bool:
+        """Whether its chain leads to the roots that it trusts itself."""
+        try:
+            check_chain(split(self.chain_pem), self.roots_pem, now)
+        except BadCertificate:
+            return False
+        return True
 
     @property
     def serial(self) -> str:

@@ -8,20 +8,23 @@ list of an intermediate authority is checked when the first chain through that a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ambient.core.errors import ConfigError, PeerError
-from ambient.core.pki.verify import load, load_roots
+from ambient.core.pki.verify import load, load_roots, signs
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from ambient.core.pki.issue import Authority
 
 Chain: TypeAlias = tuple[bytes, ...]
 """Certificates (DER) as TLS verified them: leaf first, root last."""
@@ -74,6 +77,11 @@ class RevocationList:
                 case _:
                     pass
         return cls(signed.issuer, serials, signed.next_update_utc, signed)
+
+    @property
+    def pem(self) -> bytes:
+        """As ``from_pem`` takes it."""
+        return self._signed.public_bytes(Encoding.PEM)
 
     def is_of(self, authority: x509.Certificate) -> bool:
         """Whether ``authority`` signed it."""
@@ -155,17 +163,45 @@ class Revocations:
                     )
 
     def covers(self, chain_pem: bytes, roots_pem: bytes) -> bool:
-        """Whether credentials of our own (leaf first, without the root) are revoked."""
+        """Whether credentials of our own (leaf first, with whatever leads to roots) are revoked by any way to a root."""
         certificates = x509.load_pem_x509_certificates(chain_pem)
-        for root in load_roots(roots_pem):
-            try:
-                certificates[-1].verify_directly_issued_by(root)
-                self.check([one.public_bytes(Encoding.DER) for one in (*certificates, root)])
-            except (ValueError, TypeError, InvalidSignature):
-                continue
-            except Revoked:
-                return True
-        return False
+        authorities = (*certificates[1:], *load_roots(roots_pem))
+        return any(
+            certificate.serial_number in one.serials
+            and one.is_of(authority)
+            and signs(authority, certificate)
+            for one in self.lists
+            for certificate in certificates
+            for authority in authorities
+        )
+
+
+def signed_list(
+    authority: Authority, revoked: Mapping[int, datetime], next_update: datetime
+) -> RevocationList:
+    """The list of ``authority``: serial numbers and when each was revoked. The same input makes the same bytes."""
+    latest = max(revoked.values())
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(latest)
+        .next_update(next_update)
+        .add_extension(x509.CRLNumber(int(latest.timestamp())), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
+        )
+    )
+    for serial in sorted(revoked):
+        entry = (
+            x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(revoked[serial]).build()
+        )
+        builder = builder.add_revoked_certificate(entry)
+    match authority.key:
+        case ec.EllipticCurvePrivateKey():
+            signed = builder.sign(authority.key, hashes.SHA256(), ecdsa_deterministic=True)
+        case rsa.RSAPrivateKey():
+            signed = builder.sign(authority.key, hashes.SHA256())
+    return RevocationList.from_pem(signed.public_bytes(Encoding.PEM))
 
 
 NONE = Revocations()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
@@ -135,6 +136,28 @@ def load(certificate: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(certificate)
     except ValueError as error:
         raise BadCertificate("the certificate cannot be read") from error
+
+
+def signs(upper: x509.Certificate, lower: x509.Certificate) -> bool:
+    """Whether ``upper`` has signed ``lower``."""
+    try:
+        lower.verify_directly_issued_by(upper)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def split(certificates_pem: bytes) -> tuple[bytes, ...]:
+    """Certificates (PEM), one by one. Raises BadCertificate."""
+    try:
+        return tuple(map(to_pem, x509.load_pem_x509_certificates(certificates_pem)))
+    except ValueError as error:
+        raise BadCertificate("the certificates cannot be read") from error
+
+
+def to_pem(certificate: x509.Certificate) -> bytes:
+    """As it stands in files."""
+    return certificate.public_bytes(Encoding.PEM)
 
 
 def load_roots(roots_pem: bytes) -> list[x509.Certificate]:

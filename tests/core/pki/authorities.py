@@ -30,7 +30,7 @@ def intermediate(above: Authority, name: str = "intermediate") -> Authority:
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(issue._key_usage(ca=True), critical=True)
+        .add_extension(issue.key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(above.key.public_key()), critical=False
@@ -65,7 +65,7 @@ def revocation_list(
     now = datetime.now(UTC)
     builder = (
         x509.CertificateRevocationListBuilder()
-        .issuer_name(authority.root.subject)
+        .issuer_name(authority.certificate.subject)
         .last_update(now - timedelta(days=2))
         .next_update(next_update or now + timedelta(days=1))
     )
