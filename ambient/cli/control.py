@@ -55,6 +55,16 @@ def control(
     certificate_lifetime: Annotated[
         int, typer.Option(metavar="SECONDS", help="Of the certificates that are issued.")
     ] = 86400,
+    root_lifetime: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Of a root; another follows it by itself in time.")
+    ] = 315360000,
+    ca_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Take the authority from this folder (tls.crt, tls.key, ca.crt, or Istio's names); it is watched.",
+        ),
+    ] = None,
     admin: Annotated[
         str | None, typer.Option(metavar="ADDRESS:PORT", help="Serve readiness and metrics here.")
     ] = None,
@@ -79,6 +89,8 @@ def control(
             cluster=cluster,
             root_namespace=root_namespace,
             certificate_lifetime=timedelta(seconds=certificate_lifetime),
+            root_lifetime=timedelta(seconds=root_lifetime),
+            ca_dir=ca_dir,
             admin=admin,
         )
         asyncio.run(main.run(options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from ambient.rpc import trust
 from ambient.rpc.discovery import Request, Response
 from ambient.rpc.errors import Busy, InvalidRequest, PermissionDenied
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from ambient.core.model.identity import NodeId
 
-_TYPES: Final = (AUTHORIZATION, ADDRESS)
-"""In the order of sending: a policy comes before the workload that names it."""
+_TYPES: Final = (*trust.TYPES, AUTHORIZATION, ADDRESS)
+"""In the order of sending: whom to trust comes before those who prove it, a policy before the workload that names it."""
 
 _MOST_STREAMS: Final = 8
 """Of one node. It needs one, and another while the first has not noticed its end."""
@@ -31,10 +32,12 @@ _MOST_IN_RESPONSE: Final = 20_000
 
 
 class Publisher:
-    """Everything that is published now, and who listens."""
+    """Everything that is published now, and who listens. ``trusts`` hears which version of the roots a node holds."""
 
-    def __init__(self, trust_domain: str) -> None:
-        self._trust_domain = trust_domain
+    def __init__(
+        self, trust_domain: str, trusts: Callable[[str, str], None] = lambda _node, _version: None
+    ) -> None:
+        self._trust_domain, self._trusts = trust_domain, trusts
         self._resources: dict[str, dict[str, RawResource]] = {type_url: {} for type_url in _TYPES}
         self._subscribers: set[Subscriber] = set()
 
@@ -59,7 +62,7 @@ class Publisher:
             raise PermissionDenied(f"{node} is not of trust domain {self._trust_domain}")
         if sum(subscriber.node == node.node for subscriber in self._subscribers) >= _MOST_STREAMS:
             raise Busy(f"node {node.node} has {_MOST_STREAMS} streams open already")
-        subscriber = Subscriber(node.node, self._resources, self._subscribers.discard)
+        subscriber = Subscriber(node.node, self._resources, self._subscribers.discard, self._trusts)
         self._subscribers.add(subscriber)
         log.info("node connected", node=node.node)
         return subscriber
@@ -92,8 +95,12 @@ class Subscriber:
         node: str,
         resources: Mapping[str, Mapping[str, RawResource]],
         ended: Callable[[Subscriber], None],
+        trusts: Callable[[str, str], None],
     ) -> None:
         self.node = node
+        self._trusts = trusts
+        self._told_roots = ""
+        """The version of the roots that is under way or was answered last."""
         self._resources = resources
         self._ended = ended
         self._interests: dict[str, _Interest] = {}
@@ -119,12 +126,16 @@ class Subscriber:
         if interest is None:
             interest = self._interests[request.type_url] = _Interest()
             self._begin(request, interest)
+            if request.type_url == trust.BUNDLE and trust.NAME in request.held:
+                self._trusts(self.node, request.held[trust.NAME])
         else:
             self._subscribe(request, interest)
         if request.nonce and request.nonce == interest.under_way:
             interest.under_way = None
             if request.error:
                 log.warning("resources refused", node=self.node, type=request.type_url, error=request.error)
+            elif request.type_url == trust.BUNDLE:
+                self._trusts(self.node, self._told_roots)
         self._wake.set()
 
     async def next(self) -> Response:
@@ -190,6 +201,8 @@ class Subscriber:
             if not (upserted or removed or interest.is_first):
                 continue  # It came and went unheard.
             interest.is_first = False
+            if type_url == trust.BUNDLE:
+                self._told_roots = next((raw.version for raw in upserted), "")
             self._sent += 1
             interest.under_way = str(self._sent)
             return Response(type_url, interest.under_way, tuple(upserted), tuple(removed))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from ambient.control.ledger import Issued
 from ambient.core.errors import AmbientError
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki import issue, verify
@@ -16,6 +17,7 @@ from ambient.rpc.registration import Accepted, Order
 if TYPE_CHECKING:
     from ambient.control.audit import Audit
     from ambient.control.tokens import Tokens
+    from ambient.control.trust import Trust
     from ambient.core.pki.keys import PublicKey
     from ambient.rpc.signing import SigningRequest
 
@@ -31,7 +33,7 @@ class CertificateAuthority:
 
     def __init__(
         self,
-        authority: issue.Authority,
+        trust: Trust,
         trust_domain: str,
         tokens: Tokens,
         orders: Callable[[str], Mapping[str, Order]],
@@ -39,7 +41,7 @@ class CertificateAuthority:
         audit: Audit,
         lifetime: timedelta = issue.LEAF_LIFETIME,
     ) -> None:
-        self._authority = authority
+        self._trust = trust
         self._trust_domain = trust_domain
         self._tokens = tokens
         self._orders = orders
@@ -90,16 +92,26 @@ class CertificateAuthority:
         request: SigningRequest,
     ) -> tuple[bytes, ...]:
         lifetime = max(SHORTEST, min(request.lifetime or self._lifetime, self._lifetime))
-        chain = issue.issue(self._authority, key, identity, self._clock(), lifetime)
+        signer = self._trust.signer
+        chain = issue.issue(signer, key, identity, self._clock(), lifetime)
         leaf = verify.load(chain[0])
+        issued = Issued(
+            serial=f"{leaf.serial_number:x}",
+            identity=str(identity),
+            node=node.node,
+            authority=self._trust.authority,
+            issuer=signer.serial,
+            not_after=leaf.not_valid_after_utc,
+        )
+        self._trust.issued(issued, is_nodes_own=isinstance(identity, NodeId))
         self._audit.record(
             "certificate issued",
             caller=caller,
-            node=node.node,
-            identity=identity,
-            serial=f"{leaf.serial_number:x}",
-            not_after=leaf.not_valid_after_utc,
-            issuer_serial=f"{self._authority.root.serial_number:x}",
+            node=issued.node,
+            identity=issued.identity,
+            serial=issued.serial,
+            not_after=issued.not_after,
+            issuer_serial=issued.issuer,
         )
         return chain
 

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
 from ambient.aio.tasks import Tasks
 from ambient.control import folder
 from ambient.control.access import Access, Doors, own_address
 from ambient.control.ads import Publisher
 from ambient.control.audit import FILE, Audit
+from ambient.control.authorities import BUNDLE, Authorities
 from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import Catalog
+from ambient.control.given import Given
 from ambient.control.index import Index, Settings
+from ambient.control.ledger import Ledger
 from ambient.control.overview import Overview
 from ambient.control.registry import Patience, Registry
+from ambient.control.shown import Shown
 from ambient.control.store import Store
 from ambient.control.tokens import Tokens
+from ambient.control.trust import SHORTEST_ROOT, Trust
 from ambient.core.delta import Delta
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
 from ambient.core.pki import issue, verify
-from ambient.core.pki.rotation import next_renewal
 from ambient.rpc.access import access_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta
@@ -43,9 +46,6 @@ from ambient.rpc.signing import signing_service
 from ambient.telemetry import exposition, log
 from ambient.telemetry.admin import Admin, ready
 from ambient.telemetry.exposition import Number
-
-LOOK_SECONDS: Final = 10.0
-"""How often the wall clock is looked at, which may jump, until the server's certificate is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ class Options:
     cluster: str = "local"
     root_namespace: str = "ambient-system"
     certificate_lifetime: timedelta = issue.LEAF_LIFETIME
+    root_lifetime: timedelta = issue.ROOT_LIFETIME
+    ca_dir: Path | None = None
+    """Where an authority is given from outside; None: it is made here."""
     admin: str | None = None
     patience: Patience = Patience()  # noqa: RUF009
 
@@ -101,16 +104,17 @@ class Control:
         roots = tuple(dict.fromkeys((options.root_namespace, "ambient-system", "istio-system")))
         self._catalog = Catalog(roots)
         self._index = Index(Settings(options.trust_domain, options.cluster, roots))
-        self._publisher = Publisher(options.trust_domain)
+        self._publisher = Publisher(options.trust_domain, self._trusts)
         self._registry = Registry(self._index, store, self._publish, options.patience, time.monotonic)
-        self._overview = Overview(
-            self._catalog, self._index, self._publisher, self._registry, clock, time.monotonic
-        )
         self._audit = Audit(options.state_dir / FILE, clock)
+        self._trust, self._shown = self._begin_trust(store)
+        self._overview = Overview(
+            self._catalog, self._index, self._publisher, self._registry, self._trust, clock, time.monotonic
+        )
         self._tokens = Tokens(store, options.trust_domain, clock)
         self._access = Access(self._tokens, self._doors)
         self._signer = CertificateAuthority(
-            store.authority,
+            self._trust,
             options.trust_domain,
             self._tokens,
             self._index.orders,
@@ -118,7 +122,6 @@ class Control:
             self._audit,
             options.certificate_lifetime,
         )
-        self._certificate = self._new_certificate()
         self._said: frozenset[str] = frozenset()
 
     @classmethod
@@ -127,7 +130,7 @@ class Control:
     ) -> Control:
         """Read the folder, take up the state, then listen; ``stack`` ends it. Raises ConfigError."""
         _check(options)
-        store = Store.open(options.state_dir, options.trust_domain, clock())
+        store = Store.open(options.state_dir, options.trust_domain)
         stack.callback(store.close)
         control = cls(options, store, clock)
         changes = folder.watch(options.config)
@@ -138,14 +141,15 @@ class Control:
         tasks = Tasks(control._crashed)
         stack.push_async_callback(tasks.stop)
         tasks.start(control._follow(changes), "folder")
-        tasks.start(control._renew(), "certificate")
+        tasks.start(control._trust.run(), "authorities")
+        tasks.start(control._shown.run(), "certificate")
         tasks.start(control._registry.watch_leases(), "leases")
         log.info(
             "control plane ready",
             listen=options.listen,
             bootstrap=options.bootstrap_listen,
             trust_domain=options.trust_domain,
-            root_cert=str(store.root_certificate),
+            root_cert=str(options.state_dir / BUNDLE),
             errors=len(control.status().errors),
         )
         return control
@@ -159,21 +163,28 @@ class Control:
         return self._overview.status()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
-        options, roots = self.options, self.store.authority.root_pem
+        options = self.options
+
+        def shown() -> issue.ServerCertificate:
+            return self._shown.certificate
+
+        def roots() -> bytes:
+            return self._trust.roots_pem
+
         operator = await serve_operator(
             options.state_dir / SOCKET, [mesh_service(self._overview), access_service(self._access)]
         )
         stack.push_async_callback(operator.stop)
         strangers = await serve_strangers(
             options.bootstrap_listen,
-            lambda: self._certificate,
+            shown,
             roots,
             [signing_service(self._signer, by_token=True)],
         )
         stack.push_async_callback(strangers.stop)
         nodes = await serve_nodes(
             options.listen,
-            lambda: self._certificate,
+            shown,
             roots,
             [
                 signing_service(self._signer, by_token=False),
@@ -207,6 +218,7 @@ class Control:
                         "Workloads in the mesh.",
                         lambda: len(self._index.snapshot.workloads),
                     ),
+                    *self._authority_numbers(),
                 ),
             )
             admin = Admin({"GET /healthz/ready": ready(lambda: None), "GET /metrics": metrics.page})
@@ -220,13 +232,32 @@ class Control:
                 ) from error
             stack.push_async_callback(admin.stop)
 
+    def _authority_numbers(self) -> Iterator[Number]:
+        for role in ("root", "issuer"):
+            yield Number(
+                f"ambient_control_{role}_days_left",
+                f"Days until the {role} that signs ends.",
+                partial(self._trust.days_left, role),
+            )
+        yield Number(
+            "ambient_control_unaware_nodes",
+            "Nodes with a certificate that are not known to trust the roots of now.",
+            lambda: len(self._trust.unaware),
+        )
+        yield Number(
+            "ambient_control_audit_lines_lost",
+            "Lines that could not be written to the audit log.",
+            lambda: self._audit.lost,
+            is_counter=True,
+        )
+
     def _doors(self) -> Doors:
         return Doors(
             next(iter(self.options.advertise), None) or own_address(),
             self.node_port,
             self.bootstrap_port,
             self.options.trust_domain,
-            verify.fingerprint(self.store.authority.root_pem),
+            verify.fingerprint(self._trust.signer.root_pem),
         )
 
     async def _follow(self, changes: folder.Changes) -> None:
@@ -257,26 +288,33 @@ class Control:
         if change != Delta():
             self._publisher.publish(encode_delta(change))
 
-    def _new_certificate(self) -> issue.ServerCertificate:
-        return issue.issue_server(
-            self.store.authority,
-            self.options.trust_domain,
-            self.options.advertise,
-            self._clock(),
-            self.options.certificate_lifetime,
-        )
+    def _trusts(self, node: str, version: str) -> None:
+        self._trust.holds(node, version)
 
-    async def _renew(self) -> None:
-        while True:
-            certificate = self._certificate
-            due = next_renewal(certificate.not_before, certificate.not_after, random.uniform(-1, 1))  # noqa: S311
-            # Asked again and again, as the wall clock may jump.
-            while (left := (due - self._clock()).total_seconds()) > 0 and (  # noqa: ASYNC110
-                self._clock() >= certificate.not_before
-            ):
-                await asyncio.sleep(min(left, LOOK_SECONDS))
-            self._certificate = self._new_certificate()
-            log.info("server certificate renewed", not_after=self._certificate.not_after)
+    def _begin_trust(self, store: Store) -> tuple[Trust, Shown]:
+        options, clock = self.options, self._clock
+        given = None if options.ca_dir is None else Given(options.ca_dir, clock)
+        ledger = Ledger(store)
+        authorities = Authorities(store.folder, ledger, options.trust_domain, options.root_lifetime)
+        authorities.open(clock(), given)
+        shown = Shown(
+            lambda: authorities.signer,
+            options.trust_domain,
+            options.advertise,
+            clock,
+            options.certificate_lifetime,
+        )
+        trust = Trust(
+            authorities,
+            ledger,
+            self._audit,
+            self._publisher.publish,
+            shown.renew,
+            clock,
+            options.certificate_lifetime,
+            given,
+        )
+        return trust, shown
 
     def _crashed(self, name: str, error: BaseException) -> None:
         log.error("task crashed", task=name, error=repr(error))
@@ -291,8 +329,17 @@ def _check(options: Options) -> None:
         raise ConfigError(
             f"--trust-domain {options.trust_domain!r} is not one: use a-z, 0-9, - . and _"
         ) from error
-    if options.certificate_lifetime < SHORTEST:
-        raise ConfigError(f"--certificate-lifetime is less than {SHORTEST.total_seconds():.0f} seconds")
+    if not SHORTEST <= options.certificate_lifetime <= issue.LEAF_LIFETIME:
+        longest = issue.LEAF_LIFETIME.total_seconds()
+        raise ConfigError(
+            f"--certificate-lifetime is {options.certificate_lifetime.total_seconds():.0f} seconds; it is "
+            f"{SHORTEST.total_seconds():.0f}-{longest:.0f}"
+        )
+    if options.root_lifetime < SHORTEST_ROOT * options.certificate_lifetime:
+        raise ConfigError(
+            f"--root-lifetime is less than {SHORTEST_ROOT} times --certificate-lifetime: roots could not follow each "
+            "other in time"
+        )
     for flag, listen in (("--listen", options.listen), ("--bootstrap-listen", options.bootstrap_listen)):
         host, _, port = listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ambient.control.catalog import Catalog
     from ambient.control.index import Index
     from ambient.control.registry import Registry
+    from ambient.control.trust import Trust
     from ambient.core.model.workload import Workload
 
 
@@ -33,11 +34,12 @@ class Overview:
         index: Index,
         publisher: Publisher,
         registry: Registry,
+        trust: Trust,
         clock: Callable[[], datetime],
         leases: Callable[[], float],
     ) -> None:
         self._catalog, self._index = catalog, index
-        self._publisher, self._registry = publisher, registry
+        self._publisher, self._registry, self._trust = publisher, registry, trust
         self._clock, self._leases = clock, leases
         self._started = clock()
 
@@ -63,6 +65,7 @@ class Overview:
     def nodes(self) -> tuple[Node, ...]:
         """Every node that is connected or has workloads."""
         connected = self._connected
+        ends = self._trust.node_ends()
         names = connected | (set(self._index.nodes) - {NO_NODE})
         return tuple(
             Node(
@@ -71,7 +74,7 @@ class Overview:
                 since=self._moment(self._registry.since(name)),
                 types=(),
                 workloads=len(self._index.registered(name)),
-                certificate_end=None,
+                certificate_end=ends.get(name),
                 address="",
             )
             for name in sorted(names)
@@ -82,6 +85,7 @@ class Overview:
         if node in self._registry.nodes:
             raise ConfigError(f"node {node} is connected: stop its proxy first")
         log.info("node forgotten", node=node)
+        self._trust.forget_node(node)
         return self._registry.forget_node(node)
 
     def workloads(self, namespace: str, node: str) -> tuple[MeshWorkload, ...]:

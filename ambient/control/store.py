@@ -1,6 +1,6 @@
-"""What a control plane must not forget: its root, the tokens it gave out, what nodes reported.
+"""What a control plane must not forget: the tokens it gave out, what nodes reported.
 
-The root key is a file that only root can read; the rest is one sqlite database beside it.
+One sqlite database in its state folder, beside the authorities' files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Final, Self
 from immutables import Map
 
 from ambient.core.errors import ConfigError
-from ambient.core.pki.issue import Authority, new_authority
 from ambient.rpc.errors import Busy
 from ambient.rpc.registration import LocalWorkload
 
@@ -39,14 +38,14 @@ CREATE TABLE IF NOT EXISTS lease (uid TEXT PRIMARY KEY, seconds INTEGER NOT NULL
 class Store:
     """The state folder of one control plane, which it alone uses while this is open."""
 
-    def __init__(self, folder: Path, lock: int, database: sqlite3.Connection, authority: Authority) -> None:
+    def __init__(self, folder: Path, lock: int, database: sqlite3.Connection) -> None:
         self.folder = folder
-        self.authority = authority
+        self.database = database
+        """For reading; what is written goes through ``writing``."""
         self._lock = lock
-        self._database = database
 
     @classmethod
-    def open(cls, folder: Path, trust_domain: str, now: datetime) -> Self:
+    def open(cls, folder: Path, trust_domain: str) -> Self:
         """Make the folder or take up what is in it. Raises ConfigError if it cannot be used."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -65,7 +64,7 @@ class Store:
         try:
             database = _open_database(folder / "control.db")
             _check_trust_domain(database, trust_domain, folder)
-            return cls(folder, lock, database, _root(folder, trust_domain, now))
+            return cls(folder, lock, database)
         except sqlite3.Error as error:
             os.close(lock)
             raise ConfigError(
@@ -77,52 +76,47 @@ class Store:
 
     def close(self) -> None:
         """Let another control plane use the folder."""
-        self._database.close()
+        self.database.close()
         os.close(self._lock)
-
-    @property
-    def root_certificate(self) -> Path:
-        """What nodes are given to trust."""
-        return self.folder / "root-cert.pem"
 
     def add_token(self, digest: bytes, node: str, expires: datetime, now: datetime) -> None:
         """Keep a token's hash; those that are long expired are dropped. Raises Busy if that cannot be."""
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("DELETE FROM token WHERE expires < ?", (_seconds(now) - 86400,))
             database.execute("INSERT INTO token VALUES (?, ?, ?, NULL)", (digest, node, _seconds(expires)))
 
     def token(self, digest: bytes) -> tuple[str, datetime, bytes | None] | None:
         """The node that a token is for, when it expires, and the key that has used it."""
-        row = self._database.execute(
+        row = self.database.execute(
             "SELECT node, expires, used_by FROM token WHERE hash = ?", (digest,)
         ).fetchone()
         return None if row is None else (row[0], datetime.fromtimestamp(row[1], UTC), row[2])
 
     def tokens(self) -> Iterator[tuple[bytes, str, datetime, bytes | None]]:
         """Each token's hash, node, end, and the key that has used it."""
-        for digest, node, expires, used_by in self._database.execute(
+        for digest, node, expires, used_by in self.database.execute(
             "SELECT hash, node, expires, used_by FROM token ORDER BY node, expires"
         ).fetchall():
             yield digest, node, datetime.fromtimestamp(expires, UTC), used_by
 
     def remove_token(self, digest: bytes) -> None:
         """Forget a token. Raises Busy if that cannot be kept."""
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("DELETE FROM token WHERE hash = ?", (digest,))
 
     def use_token(self, digest: bytes, key: bytes) -> None:
         """A token is used up by a key. Raises Busy if that cannot be kept."""
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("UPDATE token SET used_by = ? WHERE hash = ?", (key, digest))
 
     def registrations(self) -> Iterator[tuple[str, LocalWorkload]]:
         """What nodes have reported, in the order of their first report."""
-        for node, body in self._database.execute("SELECT node, body FROM registration ORDER BY sequence"):
+        for node, body in self.database.execute("SELECT node, body FROM registration ORDER BY sequence"):
             yield node, _workload(json.loads(body))
 
     def leases(self) -> dict[str, int]:
         """Which of them must be renewed, by uid, and after how many seconds."""
-        return dict(self._database.execute("SELECT uid, seconds FROM lease"))
+        return dict(self.database.execute("SELECT uid, seconds FROM lease"))
 
     def save_registrations(
         self,
@@ -133,7 +127,7 @@ class Store:
     ) -> None:
         """Keep what a node has reported; ``leases``: in seconds, by uid, 0: none. Raises Busy if that cannot be."""
         ended = [*gone, *(leases or {})]
-        with self._writing() as database:
+        with self.writing() as database:
             database.executemany("DELETE FROM lease WHERE uid = ?", [(uid,) for uid in ended])
             database.executemany(
                 "INSERT INTO lease VALUES (?, ?)",
@@ -149,10 +143,10 @@ class Store:
             )
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """All that is written inside, or nothing. Raises Busy for a disk that is full, say."""
         try:
-            with self._database as database:
+            with self.database as database:
                 yield database
         except sqlite3.OperationalError as error:
             raise Busy(
@@ -177,37 +171,6 @@ def _check_trust_domain(database: sqlite3.Connection, trust_domain: str, folder:
         raise ConfigError(
             f"--trust-domain is {trust_domain}, and {folder} is of {kept}: give that, or another --state-dir"
         )
-
-
-def _root(folder: Path, trust_domain: str, now: datetime) -> Authority:
-    key_file, root_file = folder / "root-key.pem", folder / "root-cert.pem"
-    try:
-        if key_file.exists():
-            try:
-                return Authority.from_pem(key_file.read_bytes(), root_file.read_bytes())
-            except ConfigError as error:
-                raise ConfigError(
-                    f"{key_file} and {root_file}: {error}; restore both from a backup"
-                ) from error
-        authority = new_authority(trust_domain, now)
-        _write(root_file, authority.root_pem, 0o644)
-        # The key comes last: where it is, the pair is whole.
-        _write(key_file, authority.key_pem, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}; restore the root from a backup") from error
-    return authority
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(file, "wb") as stream:  # noqa: PTH123  # A descriptor.
-        stream.write(content)
-        stream.flush()
-        os.fchmod(file, mode)
-        os.fsync(file)
-    unfinished.rename(path)
 
 
 def _body(workload: LocalWorkload) -> str:

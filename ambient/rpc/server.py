@@ -63,18 +63,24 @@ class Server:
 
 
 async def serve_nodes(
-    listen: str, certificate: Callable[[], ServerCertificate], roots_pem: bytes, services: Sequence[Service]
+    listen: str,
+    shown: Callable[[], ServerCertificate],
+    roots: Callable[[], bytes],
+    services: Sequence[Service],
 ) -> Server:
-    """Serve callers whose certificate leads to ``roots_pem``. Raises ConfigError if ``listen`` cannot be used."""
-    credentials = _tls(certificate, roots_pem, require_client=True)
+    """Serve callers whose certificate leads to one of ``roots`` (PEM). Raises ConfigError if ``listen`` cannot be used."""
+    credentials = _tls(shown, roots, require_client=True)
     return await _serve(listen, services, credentials, _LARGEST_FROM_NODE, most_calls=8192)
 
 
 async def serve_strangers(
-    listen: str, certificate: Callable[[], ServerCertificate], roots_pem: bytes, services: Sequence[Service]
+    listen: str,
+    shown: Callable[[], ServerCertificate],
+    roots: Callable[[], bytes],
+    services: Sequence[Service],
 ) -> Server:
     """Serve callers without a certificate. Raises ConfigError if ``listen`` cannot be used."""
-    credentials = _tls(certificate, roots_pem, require_client=False)
+    credentials = _tls(shown, roots, require_client=False)
     return await _serve(listen, services, credentials, _LARGEST_FROM_STRANGER, most_calls=256)
 
 
@@ -183,19 +189,19 @@ async def _serve(
 
 
 def _tls(
-    certificate: Callable[[], ServerCertificate], roots_pem: bytes, *, require_client: bool
+    shown: Callable[[], ServerCertificate], roots: Callable[[], bytes], *, require_client: bool
 ) -> grpc.ServerCredentials:
-    shown: ServerCertificate | None = None
+    in_force: tuple[ServerCertificate, bytes] | None = None
 
     def configuration() -> grpc.ServerCertificateConfiguration | None:
         """None: as it was. Called at each handshake, on a thread of gRPC's."""
-        nonlocal shown
-        current = certificate()
-        if current is shown:
+        nonlocal in_force
+        current = shown(), roots()
+        if current == in_force:
             return None
-        shown = current
+        in_force = certificate, roots_pem = current
         return grpc.ssl_server_certificate_configuration(
-            [(current.key_pem, current.chain_pem)], root_certificates=roots_pem
+            [(certificate.key_pem, certificate.chain_pem)], root_certificates=roots_pem
         )
 
     return grpc.dynamic_ssl_server_credentials(

@@ -7,7 +7,7 @@ Source: Envoy's xDS protocol, "Incremental xDS".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from envoy.config.core.v3 import base_pb2
@@ -16,6 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from ambient.aio.watch import Watch
 from ambient.core.errors import PeerError
+from ambient.rpc import trust
 from ambient.rpc.streams import Link
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
 
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 Deliver: TypeAlias = Callable[[Update], Mapping[str, str]]
 """Applies an update, and returns by name why any resource in it could not be; the others were applied."""
 
-TYPES: Final = (AUTHORIZATION, ADDRESS)
+Settle: TypeAlias = Callable[[], Awaitable[None]]
+"""Waits until what was delivered is in force everywhere: roots are acknowledged only then."""
+
+_MESH: Final = (AUTHORIZATION, ADDRESS)
+"""What every control plane that a proxy may have serves."""
+TYPES: Final = (*trust.TYPES, *_MESH)
 
 _LONGEST_COMPLAINT: Final = 4096
 """Characters of a refusal that are sent: it travels in one message and ends in a log."""
@@ -53,13 +59,13 @@ class Subscription:
         self.trouble = self._link.trouble
         """Why it is down, for a log."""
         self.synced: Watch[bool] = Watch(False)
-        """Whether every type was answered and applied once; stays true when the stream is lost."""
+        """Whether every type of the mesh was answered and applied once; stays true when the stream is lost."""
 
-    async def run(self, deliver: Deliver) -> None:
+    async def run(self, deliver: Deliver, settle: Settle | None = None) -> None:
         """For ever: keep the stream open and deliver what it brings."""
-        await self._link.keep_open(lambda: self._stream(deliver))
+        await self._link.keep_open(lambda: self._stream(deliver, settle))
 
-    async def _stream(self, deliver: Deliver) -> None:
+    async def _stream(self, deliver: Deliver, settle: Settle | None) -> None:
         stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(await self._dialer.channel())
         call = stub.DeltaAggregatedResources()
         try:
@@ -67,8 +73,11 @@ class Subscription:
                 await call.write(self._subscribe(type_url))
             async for response in call:
                 self._link.answered()
-                await call.write(self._take(response, deliver))
-                self.synced.set(self._answered.issuperset(TYPES))
+                answer = self._take(response, deliver)
+                if settle is not None and response.type_url == trust.BUNDLE:
+                    await settle()
+                await call.write(answer)
+                self.synced.set(self._answered.issuperset(_MESH))
         finally:
             call.cancel()
 

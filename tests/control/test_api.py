@@ -69,7 +69,7 @@ async def test_tokens_are_listed_without_their_secret_and_revoked(tmp_path):
             f"192.0.2.7:{control.node_port}",
             f"192.0.2.7:{control.bootstrap_port}",
             "cluster.local",
-            verify.fingerprint(control.store.root_certificate.read_bytes()),
+            verify.fingerprint((control.options.state_dir / "root-cert.pem").read_bytes()),
             made.token,
         )
         await access.revoke_token(channel, made.id)

@@ -20,12 +20,13 @@ from ambient.core.model.workload import TunnelProtocol
 from ambient.core.pki import csr, issue, verify
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import EMPTY
-from ambient.rpc import access, mesh, operator, wire
+from ambient.rpc import access, mesh, operator, trust, wire
 from ambient.rpc.certificates import sign
 from ambient.rpc.channel import Dialer, open_bootstrap_channel, open_channel
 from ambient.rpc.errors import PermissionDenied, Unauthenticated
 from ambient.rpc.registration import Accepted, LocalWorkload, Refused, Registration
 from ambient.rpc.subscription import Subscription
+from ambient.rpc.wire import Update
 
 SHOP = """
 apiVersion: v1
@@ -71,7 +72,7 @@ async def control_plane(tmp_path, clock=None, **options):
 
 
 def roots(control):
-    return control.store.root_certificate.read_bytes()
+    return (control.options.state_dir / "root-cert.pem").read_bytes()
 
 
 def audited(tmp_path):
@@ -131,7 +132,8 @@ class Node:
     def _deliver(self, update):
         self.updates.append(update)
         refused = self._refuse(update)
-        decoded, errors = wire.decode(wire.accepted(update, refused))
+        nouns = tuple(raw for raw in update.upserted if raw.type_url not in trust.TYPES)
+        decoded, errors = wire.decode(wire.accepted(Update(nouns, update.removed), refused))
         self.snapshot = delta.apply(self.snapshot, decoded)
         self._changed.set()
         return {**refused, **errors}
@@ -152,7 +154,8 @@ async def node_channel(tmp_path, **options):
 
 
 def names(update):
-    return [raw.name for raw in update.upserted]
+    """Of what is no word on whom to trust."""
+    return [raw.name for raw in update.upserted if raw.type_url not in trust.TYPES]
 
 
 async def test_from_a_token_to_a_workload_that_speaks_hbone(tmp_path):
@@ -211,7 +214,7 @@ async def test_a_refused_resource_is_sent_again_on_reconnect_and_the_good_ones_a
             before = len(node.updates)
             await (await node.dialer.channel()).close()
             node.dialer._channel = None
-            await node.until(lambda: len(node.updates) >= before + 2)
+            await node.until(lambda: any(map(names, node.updates[before:])))
             again = [name for update in node.updates[before:] for name in names(update)]
             assert again == [bad]
 
@@ -225,7 +228,7 @@ async def test_what_changed_while_a_node_was_away_is_all_that_it_hears(tmp_path)
         async with Node(control, credentials) as node:
             await node.until_synced()
         held = [raw for update in node.updates for raw in update.upserted]
-        assert len(held) == 3
+        assert len(held) == 3 + len(trust.TYPES)
     (tmp_path / "config" / "b.yaml").write_text(ENTRY % ("b", "10.9.0.9"))
     (tmp_path / "config" / "c.yaml").unlink()
     async with control_plane(tmp_path) as control, Node(control, credentials, held=held) as node:
@@ -401,8 +404,8 @@ async def test_a_token_is_for_one_node_one_key_and_a_short_time(tmp_path):
 async def test_a_token_survives_a_restart_and_is_kept_as_a_hash(tmp_path):
     async with control_plane(tmp_path) as control:
         token = control.create_token("n1", 60)
-    for file in (tmp_path / "state").iterdir():
-        if not file.is_socket():
+    for file in (tmp_path / "state").rglob("*"):
+        if file.is_file():
             assert token.encode() not in file.read_bytes()
     async with control_plane(tmp_path) as control:
         assert (await bootstrap(control, token=token)).identity == NodeId("cluster.local", "n1")
@@ -441,7 +444,7 @@ async def test_a_workloads_certificate_opens_no_door_of_nodes(tmp_path):
     async with control_plane(tmp_path) as control:
         request = csr.new_request(WEB)
         chain = issue.issue(
-            control.store.authority, issue.requested_key(request.csr_pem), WEB, datetime.now(UTC)
+            control._trust.signer, issue.requested_key(request.csr_pem), WEB, datetime.now(UTC)
         )
         held = Credentials.of(WEB, request.key_pem, chain, roots(control), datetime.now(UTC))
         async with open_channel(f"127.0.0.1:{control.node_port}", held) as channel:
@@ -521,8 +524,11 @@ async def test_a_control_plane_that_cannot_start_says_why(tmp_path):
     with pytest.raises(ConfigError, match="--listen 'x' is not ADDRESS:PORT"):
         async with control_plane(tmp_path, listen="x"):
             pass
-    (tmp_path / "state" / "root-cert.pem").unlink()
-    with pytest.raises(ConfigError, match=r"root-cert\.pem: No such file .*; restore the root from a backup"):
+    [root] = (tmp_path / "state" / "roots").glob("*/root-cert.pem")
+    root.unlink()
+    with pytest.raises(
+        ConfigError, match=r"root-cert\.pem: No such file .*; restore the folder .* from a backup"
+    ):
         async with control_plane(tmp_path):
             pass
 
@@ -531,6 +537,7 @@ async def test_the_state_folder_shows_strangers_the_root_certificate_alone(tmp_p
     async with control_plane(tmp_path):
         modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()}
     assert modes.pop("root-cert.pem") == 0o644
+    assert modes.pop("roots") == 0o700
     assert set(modes.values()) == {0o600}
 
 
@@ -547,38 +554,38 @@ async def test_the_server_certificate_renews_itself_and_is_shown_at_once(tmp_pat
     clock = Clock()
     async with control_plane(tmp_path, clock, certificate_lifetime=timedelta(seconds=10)) as control:
         target = f"127.0.0.1:{control.bootstrap_port}"
-        first = control._certificate
+        first = control._shown.certificate
         await asyncio.sleep(0.5)
-        assert control._certificate is first
+        assert control._shown.certificate is first
         async with asyncio.timeout(8):
-            while control._certificate is first:
+            while control._shown.certificate is first:
                 await asyncio.sleep(0.1)
-        control._certificate = issue.issue_server(
+        control._shown.certificate = issue.issue_server(
             issue.new_authority("cluster.local", datetime.now(UTC)), "cluster.local", (), datetime.now(UTC)
         )
         async with open_bootstrap_channel(target, roots(control)) as channel:
             with pytest.raises(Unavailable):
                 await sign(channel, csr.new_request(WEB).csr_pem, token="t", timeout_seconds=1)
-        control._certificate = control._new_certificate()
+        control._shown.certificate = control._shown._new()
         async with open_bootstrap_channel(target, roots(control)) as channel:
             assert await sign(channel, csr.new_request(WEB).csr_pem, token=control.create_token("n1", 0))
 
 
 async def test_a_clock_that_jumps_has_the_server_certificate_renewed(tmp_path, monkeypatch):
-    monkeypatch.setattr("ambient.control.main.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("ambient.control.shown.LOOK_SECONDS", 0.05)
     clock = Clock()
     async with control_plane(tmp_path, clock) as control:
-        first = control._certificate
+        first = control._shown.certificate
         clock.ahead += timedelta(days=3)
         async with asyncio.timeout(5):
-            while control._certificate is first:
+            while control._shown.certificate is first:
                 await asyncio.sleep(0.01)
-        second = control._certificate
+        second = control._shown.certificate
         assert second.not_before <= clock() < second.not_after
         clock.ahead -= timedelta(days=3)
         await asyncio.sleep(0.3)
         assert clock() < second.not_before
         # A node whose clock is right must be able to verify it.
         async with asyncio.timeout(5):
-            while not control._certificate.not_before <= clock():
+            while not control._shown.certificate.not_before <= clock():
                 await asyncio.sleep(0.01)

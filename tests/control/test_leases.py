@@ -1,7 +1,6 @@
 """Leases as scripts of moments; then a registry whose nodes fall silent, by an injected clock."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
@@ -61,7 +60,7 @@ class World:
         self._start()
 
     def _start(self):
-        self.store = Store.open(self._folder, "cluster.local", datetime.now(UTC))
+        self.store = Store.open(self._folder, "cluster.local")
         self.index = Index(Settings())
         objects = [Namespace("shop", "ambient"), ServiceAccount("shop", "web", None)]
         self.index.configure({one.key: one for one in objects})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hostile.certificates import Presented, Signer
 from hostile.frames import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, Plain, frame, read
+from topology.authority import root_of
 from topology.namespace import entered
 
 from ambient.core.pki import issue
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 def authority_of(mesh: Mesh) -> issue.Authority:
     """The authority of a mesh, by its files."""
-    return issue.Authority.from_pem(
-        (mesh.state / "root-key.pem").read_bytes(), (mesh.state / "root-cert.pem").read_bytes()
-    )
+    return root_of(mesh.state)
 
 
 class Caller:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from topology.authority import root_of
+
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki import csr, issue
 from ambient.core.pki.issue import Authority
@@ -21,7 +23,7 @@ class Held:
 
 def authority_of(state: Path) -> Authority:
     """The authority of the control plane with this state folder."""
-    return Authority.from_pem((state / "root-key.pem").read_bytes(), (state / "root-cert.pem").read_bytes())
+    return root_of(state)
 
 
 def held(

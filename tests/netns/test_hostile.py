@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from topology import Mesh, Pod, Topology, Workload, objects, until
+from topology.authority import root_of
 from topology.namespace import entered
 from topology.nodes import app_command
 
@@ -43,10 +44,7 @@ class Scene:
 
     @property
     def authority(self) -> issue.Authority:
-        state = self.mesh.state
-        return issue.Authority.from_pem(
-            (state / "root-key.pem").read_bytes(), (state / "root-cert.pem").read_bytes()
-        )
+        return root_of(self.mesh.state)
 
 
 @pytest.fixture(scope="module")

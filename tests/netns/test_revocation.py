@@ -14,6 +14,7 @@ import pytest
 from core.pki.authorities import credentials, intermediate, revocation_list, serial
 from netns.test_hostile import Caller, context, statuses
 from topology import Mesh, MeshNode, Pod, Process, Topology, Workload, objects, until
+from topology.authority import issuer_of, root_of
 from topology.namespace import entered
 
 from ambient.core import hbone
@@ -39,6 +40,8 @@ class Scene:
     far: Pod
     """The mesh is told that it is shop/server and speaks HBONE."""
     root: Authority
+    issuer: Authority
+    """Below the root; signs for the workloads."""
     middle: Authority
 
     def revoke(self, node: MeshNode, *lists: bytes) -> None:
@@ -85,9 +88,7 @@ def made() -> Iterator[Scene]:
         mesh.apply("far", entry)
         mesh.settle(client, *servers.values())
         mesh.wait_everywhere("workloads", lambda one: one["name"] == "far", "the entry of far")
-        root = Authority.from_pem(
-            (mesh.state / "root-key.pem").read_bytes(), (mesh.state / "root-cert.pem").read_bytes()
-        )
+        root = root_of(mesh.state)
         yield Scene(
             mesh,
             client,
@@ -96,6 +97,7 @@ def made() -> Iterator[Scene]:
             one.node.pod("outsider"),
             far,
             root,
+            issuer_of(mesh.state),
             intermediate(root),
         )
 
@@ -123,7 +125,7 @@ def test_a_revoked_workload_is_cut_and_refused_by_its_peer_and_its_sibling_is_no
     before = judge.metric("ambient_connections_refused_total", reason="cert_revoked")
     lost = len(judge.access_lines(message="connection complete", response_flags="CERT_REVOKED"))
 
-    scene.revoke(judge, revocation_list(scene.root, scene.serial_of(revoked)))
+    scene.revoke(judge, revocation_list(scene.issuer, scene.serial_of(revoked)))
 
     assert steady.wait_for_line(kind="held", lost=True)["error"] == "ConnectionResetError"
     line = judge.wait_for_access(
@@ -154,7 +156,7 @@ def broken(process: Process) -> list[dict[str, object]]:
 def test_a_node_whose_own_certificate_is_revoked_gets_another_and_is_believed_again(scene: Scene) -> None:
     client, server = scene.client, scene.server
     before = scene.serial_of(client)
-    lists = revocation_list(scene.root, before)
+    lists = revocation_list(scene.issuer, before)
     scene.revoke(server.node, lists)
     server.node.wait(
         lambda: server.node.metric("ambient_revoked_certificates") == 1, "the client to be revoked"
@@ -208,7 +210,7 @@ def test_a_server_of_an_intermediate_authority(scene: Scene, kind: str) -> None:
 def test_a_bad_file_changes_nothing_and_a_restart_forgets_nothing(scene: Scene) -> None:
     judge = scene.client.node
     assert judge.proxy is not None
-    scene.revoke(judge, revocation_list(scene.root, scene.serial_of(scene.server)))
+    scene.revoke(judge, revocation_list(scene.issuer, scene.serial_of(scene.server)))
     judge.wait(lambda: judge.metric("ambient_revoked_certificates") == 1, "the server to be revoked")
     scene.revoke(judge, b"a slip of the pen")
     said = judge.proxy.wait_for_line(
