@@ -7,6 +7,7 @@ that is still valid, and is tried again with growing delays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -79,8 +80,8 @@ class Certificates(Generic[I]):
         identity: I = credentials.identity  # type: ignore[assignment]
         kept = self._kept.setdefault(identity, _Kept(identity))
         if kept.credentials is None and not credentials.is_expired(self._now()):
-            kept.credentials = credentials
-            self._changed(identity, credentials)
+            kept.credentials = credentials.trusting(self._roots())
+            self._changed(identity, kept.credentials)
 
     def forget(self, identity: I) -> None:
         """Nobody runs as ``identity`` here any more."""
@@ -96,6 +97,18 @@ class Certificates(Generic[I]):
         if kept is not None:
             kept.due.set()
         return kept is not None
+
+    def trust(self) -> None:
+        """Other roots are trusted: all credentials trust them from here on, and those that they do not believe are renewed."""
+        roots_pem, now = self._roots(), self._now()
+        for kept in self._kept.values():
+            if kept.credentials is not None and kept.credentials.roots_pem != roots_pem:
+                kept.credentials = kept.credentials.trusting(roots_pem)
+                if not kept.credentials.is_believed(now):
+                    kept.due.set()
+                self._changed(kept.identity, kept.credentials)
+            elif kept.credentials is None:
+                kept.due.set()
 
     def identities(self) -> tuple[I, ...]:
         """All that are kept."""
@@ -136,7 +149,10 @@ class Certificates(Generic[I]):
                     valid_until=None if held is None else held.not_after,
                     retry_seconds=round(delay, 1),
                 )
-                await asyncio.sleep(delay)
+                kept.due.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await kept.due.wait()
                 kept.due.set()
                 continue
             backoff.reset()

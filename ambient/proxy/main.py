@@ -18,8 +18,8 @@ from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import NodeId, SpiffeId
-from ambient.core.pki import verify
 from ambient.core.pki.bundle import Credentials
+from ambient.core.pki.revocation import NONE, Revocations
 from ambient.core.snapshot import Snapshot
 from ambient.kernel import connections, process
 from ambient.net.tls import keep_certificates_in_memory
@@ -29,11 +29,11 @@ from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
 from ambient.proxy.pods import Pods
 from ambient.proxy.revocations import RevocationFile
 from ambient.proxy.status import Status
+from ambient.proxy.trust import Trust
 from ambient.proxy.workers import Post, Workers
 from ambient.rpc import certificates as authority, channel, zds
 from ambient.rpc.registration import Order, Registration
 from ambient.rpc.subscription import Subscription
-from ambient.rpc.wire import Update
 from ambient.telemetry import log
 from ambient.telemetry.admin import Admin
 
@@ -78,7 +78,12 @@ class Parent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tasks = Tasks(self._crashed)
-        self._roots = _read_roots(settings.root_cert)
+        self._trust = Trust(
+            settings.root_cert,
+            settings.state_dir / "root-cert.seen",
+            self._trust_changed,
+            self._revoked,
+        )
         self._node: NodeId | None = None
         self._node_credentials: Watch[Credentials | None] = Watch(None)
         self._daemon: zds.ZdsClient | None = None
@@ -86,20 +91,25 @@ class Parent:
         self._snapshot_sent = asyncio.Event()
         self._dialer = channel.Dialer(settings.control, self._node_credentials)
         self._node_certificate = Certificates(
-            self._sign_node, lambda: self._roots, self._node_changed, self._tasks
+            self._sign_node, lambda: self._trust.roots_pem, self._node_changed, self._tasks
         )
         self._certificates = Certificates(
-            self._sign_workload, lambda: self._roots, self._identity_changed, self._tasks
+            self._sign_workload, lambda: self._trust.roots_pem, self._identity_changed, self._tasks
         )
         self._mesh = Mesh(
-            settings.state_dir / "snapshot", self._tell, self._deposit_snapshot, self._mesh_changed
+            settings.state_dir / "snapshot",
+            self._tell,
+            self._deposit_snapshot,
+            self._mesh_changed,
+            self._trust.take,
         )
         self._revocations = RevocationFile(
             settings.crl,
             settings.state_dir / "crl.pem",
-            lambda: self._roots,
-            self._revoked,
+            lambda: self._trust.roots_pem,
+            lambda _: self._revoked(),
         )
+        self._in_force = NONE
         self._registration = Registration(self._dialer, self._ordered)
         channel_path = str(settings.run_dir / "workers.sock")
         self._workers = Workers(
@@ -125,7 +135,7 @@ class Parent:
             self._pods,
             self._workers,
             self._certificates,
-            self._revocations,
+            lambda: len(self._in_force),
             self._why_no_certificate,
             _shown(settings),
         )
@@ -147,6 +157,7 @@ class Parent:
             why = os.strerror(error.errno) if error.errno else error
             raise ConfigError(f"--admin {host}:{port}: {why}; choose another port") from error
         self._revocations.start()
+        self._in_force = self._revocations.revocations
         self._workers.start(settings.workers)
         self._tasks.start(self._follow_daemon(), "node daemon")
         self._tasks.start(self._join_control(), "control plane")
@@ -271,13 +282,14 @@ class Parent:
             ("registry", self._registration.trouble),
         ):
             self._tasks.start(_tell(stream, trouble), f"trouble of {stream}")
-        await subscription.run(self._mesh.deliver)
+        await subscription.run(self._mesh.deliver, self._workers.settled)
 
     async def _sign_node(self, identity: NodeId, csr_pem: bytes) -> tuple[bytes, ...]:
         if self._node_certificate.valid(identity) is not None:
             return await authority.sign(await self._dialer.channel(), csr_pem)
         token = _read_token(self._settings.token_file)
-        bootstrap = channel.open_bootstrap_channel(self._settings.bootstrap, self._roots)
+        self._trust.look()
+        bootstrap = channel.open_bootstrap_channel(self._settings.bootstrap, self._trust.roots_pem)
         try:
             return await authority.sign(bootstrap, csr_pem, token=token)
         except Unavailable as error:
@@ -337,13 +349,22 @@ class Parent:
     def _mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
         self._pods.check_older(before, after)
 
-    def _revoked(self, pem: bytes) -> None:
-        self._tell(messages.RevocationsChanged(), pem)
+    def _trust_changed(self) -> None:
+        self._node_certificate.trust()
+        self._certificates.trust()
+
+    @property
+    def _lists(self) -> bytes:
+        """Of revoked certificates, the operator's and the control plane's, PEM."""
+        return self._revocations.content + b"\n" + self._trust.lists_pem
+
+    def _revoked(self) -> None:
+        lists = self._lists
+        self._tell(messages.RevocationsChanged(), lists)
+        self._in_force = Revocations.from_pem(lists)
         for held in self._certificates.all_valid():
             identity = held.identity
-            if isinstance(identity, SpiffeId) and self._revocations.revocations.covers(
-                held.chain_pem, held.roots_pem
-            ):
+            if isinstance(identity, SpiffeId) and self._in_force.covers(held.chain_pem, held.roots_pem):
                 log.warning("a certificate of ours is revoked; another is asked for", identity=identity)
                 self._certificates.renew(identity)
 
@@ -387,11 +408,11 @@ class Parent:
         """Tell a worker that joins everything."""
         if self._node is not None:
             post(messages.Welcome(self._node.node), b"", self._maps)
-        post(messages.RevocationsChanged(), self._revocations.content, ())
+        post(messages.RevocationsChanged(), self._lists, ())
         for credentials in self._certificates.all_valid():
             with _sealed(credentials) as sealed:
                 post(messages.CredentialsChanged(str(credentials.identity)), b"", [sealed])
-        for message, payload in in_packets(Update(self._mesh.held)):
+        for message, payload in in_packets(self._mesh.nouns):
             post(message, payload, ())
         if not retired:
             for pod in self._pods:
@@ -415,20 +436,6 @@ def _memory(name: str, content: bytes) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _read_roots(file: Path) -> bytes:
-    try:
-        roots = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"--root-cert {file}: {error.strerror}; it is root-cert.pem in the control plane's state folder"
-        ) from error
-    try:
-        verify.load_roots(roots)
-    except ConfigError as error:
-        raise ConfigError(f"--root-cert {file}: {error}") from error
-    return roots
 
 
 def _read_token(file: Path | None) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from ambient.core import delta
 from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.proxy import messages
-from ambient.rpc import wire
+from ambient.proxy.files import replace
+from ambient.rpc import trust, wire
 from ambient.rpc.wire import RawResource, Update
 from ambient.telemetry import log
 
@@ -24,6 +24,9 @@ _SAVE_SHARE: Final = 20
 _CHUNK: Final = 16 * 1024
 """Bytes of resources in one packet to a worker: it reads them at a stretch, in some milliseconds."""
 
+Believe: TypeAlias = Callable[[Sequence[RawResource], bool], Mapping[str, str]]
+"""Takes whom to trust, and whether that is the control plane's word of now; by name, why something could not be."""
+
 
 class Mesh:
     """The sole owner of the parent's snapshot."""
@@ -34,11 +37,18 @@ class Mesh:
         tell: Callable[[messages.Message, bytes], None],
         deposit: Callable[[bytes], Awaitable[None]],
         changed: Callable[[Snapshot, Snapshot], None],
+        believe: Believe,
     ) -> None:
         self._file, self._tell, self._deposit, self._changed = file, tell, deposit, changed
+        self._believe = believe
         self._raw: dict[wire.Name, RawResource] = {}
         self._unsaved = asyncio.Event()
         self.snapshot: Snapshot = EMPTY
+
+    @property
+    def nouns(self) -> Update:
+        """What workers decide by, whole."""
+        return _apart(Update(self.held))[0]
 
     @property
     def held(self) -> tuple[RawResource, ...]:
@@ -47,7 +57,7 @@ class Mesh:
 
     def restore(self, content: bytes) -> None:
         """Begin with what an earlier proxy held. Raises PeerError if it is not that."""
-        self.deliver(wire.parse(content))
+        self._take(wire.parse(content), fresh=False)
 
     def restore_from_disk(self) -> None:
         """Begin with the last snapshot on disk, if there is one that can be read."""
@@ -62,19 +72,7 @@ class Mesh:
 
     def deliver(self, update: Update) -> Mapping[str, str]:
         """Apply an update here and in the workers; by name, why a resource was refused."""
-        change, errors = wire.decode(update)
-        good = wire.accepted(update, errors)
-        for gone in good.removed:
-            self._raw.pop(gone, None)
-        self._raw.update(((raw.type_url, raw.name), raw) for raw in good.upserted)
-        before, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
-        for message, payload in in_packets(good):
-            self._tell(message, payload)
-        self._unsaved.set()
-        for name, why in errors.items():
-            log.warning("resource refused", resource=name, why=why)
-        self._changed(before, self.snapshot)
-        return errors
+        return self._take(update, fresh=True)
 
     async def save_for_ever(self) -> None:
         """Deposit and write what changed, a little later."""
@@ -96,6 +94,33 @@ class Mesh:
         """The whole state, as ``restore`` takes it."""
         return wire.encode(Update(self.held))
 
+    def _take(self, update: Update, *, fresh: bool) -> Mapping[str, str]:
+        nouns, believed = _apart(update)
+        change, errors = wire.decode(nouns)
+        errors |= self._believe(believed, fresh)
+        good = wire.accepted(nouns, errors)
+        kept = wire.accepted(update, errors)
+        for gone in kept.removed:
+            self._raw.pop(gone, None)
+        self._raw.update(((raw.type_url, raw.name), raw) for raw in kept.upserted)
+        before, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
+        for message, payload in in_packets(good):
+            self._tell(message, payload)
+        self._unsaved.set()
+        for name, why in errors.items():
+            log.warning("resource refused", resource=name, why=why)
+        self._changed(before, self.snapshot)
+        return errors
+
+
+def _apart(update: Update) -> tuple[Update, tuple[RawResource, ...]]:
+    """What workers decide by, and whom to trust."""
+    believed = tuple(raw for raw in update.upserted if raw.type_url in trust.TYPES)
+    return Update(
+        tuple(raw for raw in update.upserted if raw.type_url not in trust.TYPES),
+        tuple(name for name in update.removed if name[0] not in trust.TYPES),
+    ), believed
+
 
 def in_packets(update: Update) -> Iterator[tuple[messages.MeshChanged, bytes]]:
     """An update in pieces that fit a packet; the last says so."""
@@ -115,14 +140,3 @@ def in_packets(update: Update) -> Iterator[tuple[messages.MeshChanged, bytes]]:
     pieces = heads + pieces
     for i, one in enumerate(pieces):
         yield messages.MeshChanged(more=i + 1 < len(pieces)), wire.encode(one)
-
-
-def replace(file: Path, content: bytes) -> None:
-    """Write a file so that after any crash it is the old one or the new one, whole. Raises OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".new")
-    with draft.open("wb") as writing:
-        writing.write(content)
-        writing.flush()
-        os.fsync(writing.fileno())
-    draft.replace(file)

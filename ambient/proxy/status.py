@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ambient.proxy.certificates import Certificates
     from ambient.proxy.mesh import Mesh
     from ambient.proxy.pods import Pod, Pods
-    from ambient.proxy.revocations import RevocationFile
     from ambient.proxy.workers import Workers
 
 
@@ -35,7 +34,7 @@ class Status:
         pods: Pods,
         workers: Workers,
         certificates: Certificates[SpiffeId],
-        revocations: RevocationFile,
+        revoked: Callable[[], int],
         why_no_node_certificate: Callable[[], str | None],
         config: Mapping[str, object],
     ) -> None:
@@ -73,7 +72,7 @@ class Status:
                 Number(
                     "ambient_revoked_certificates",
                     "Certificates on the lists of revoked ones that are in force.",
-                    lambda: len(revocations.revocations),
+                    revoked,
                 ),
                 Number(
                     "ambient_control_connected",

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Workload
 from ambient.proxy import messages
 from ambient.proxy.mesh import Mesh, in_packets
-from ambient.rpc import encoding, wire
+from ambient.rpc import encoding, trust, wire
 from ambient.rpc.wire import RawResource, Update
 
 
@@ -31,13 +32,37 @@ class Told:
         self.packets: list[tuple[messages.Message, bytes]] = []
         self.deposits: list[bytes] = []
         self.changes = 0
-        self.mesh = Mesh(file, lambda *packet: self.packets.append(packet), self.deposit, self.changed)
+        self.believed: list[tuple[RawResource, bool]] = []
+        self.mesh = Mesh(
+            file, lambda *packet: self.packets.append(packet), self.deposit, self.changed, self.believe
+        )
 
     async def deposit(self, content: bytes) -> None:
         self.deposits.append(content)
 
+    def believe(self, resources: Sequence[RawResource], fresh: bool) -> dict[str, str]:
+        self.believed += [(raw, fresh) for raw in resources]
+        return {raw.name: "no" for raw in resources if not raw.body}
+
     def changed(self, *_: object) -> None:
         self.changes += 1
+
+
+def test_whom_to_trust_is_kept_and_no_workers_business(tmp_path: Path) -> None:
+    roots, lists = trust.bundle(b"roots"), trust.revocations(b"lists")
+    told = Told(tmp_path / "snapshot")
+    assert told.mesh.deliver(Update((roots, *raw(workload(1))))) == {}
+    bad = RawResource(trust.REVOCATIONS, trust.NAME, "1", b"")
+    assert told.mesh.deliver(Update((bad,))) == {trust.NAME: "no"}
+    assert told.mesh.deliver(Update((lists,))) == {}
+    assert told.believed == [(roots, True), (bad, True), (lists, True)]
+    assert set(told.mesh.held) == {roots, lists, *raw(workload(1))}
+    assert told.mesh.nouns == Update(raw(workload(1)))
+    payloads = [wire.parse(payload) for _, payload in told.packets]
+    assert [one.name for update in payloads for one in update.upserted] == ["local/w/1"]
+    heir = Told(tmp_path / "other")
+    heir.mesh.restore(told.mesh.content())
+    assert set(heir.believed) == {(roots, False), (lists, False)}
 
 
 def test_an_update_is_applied_told_and_kept(tmp_path: Path) -> None:

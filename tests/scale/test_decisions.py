@@ -119,7 +119,7 @@ async def _of_the_parent(
 ) -> None:
     async def deposit(_: bytes) -> None: ...
 
-    parent = Mesh(folder / "snapshot", lambda *_: None, deposit, lambda *_: None)
+    parent = Mesh(folder / "snapshot", lambda *_: None, deposit, lambda *_: None, lambda *_: {})
     whole = encode_delta(delta.between(EMPTY, snapshot))
     first = once(lambda: parent.deliver(whole))
     spent = cost(lambda: [parent.deliver(update) for update in states]) / len(states)
