@@ -31,7 +31,7 @@ StateDir = Annotated[
 def control(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of YAML objects; it is watched. Required.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of YAML objects; it is watched.")
     ] = None,
     state_dir: StateDir = STATE_DIR,
     listen: Annotated[
@@ -74,8 +74,6 @@ def control(
     """Turn a folder of YAML, and what nodes report, into what proxies need."""
     if context.invoked_subcommand is not None:
         return
-    if config is None:
-        raise typer.BadParameter("name the folder of YAML objects", param_hint="--config")
     with on_errors(log_format, log_level):
         from ambient.control import main  # noqa: PLC0415  # `ambient --help` must not load it.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from ambient.control.documents import LARGEST
+from ambient.control.sources import Change, Changes, Content, Unreadable
 from ambient.core.errors import ConfigError
 
 ROUND_SECONDS: Final = 0.08
@@ -23,30 +23,24 @@ _SUFFIXES: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that is there and cannot be read."""
+class Folder:
+    """A source of configuration; see ``sources.Source``."""
 
-    why: str
+    root: Path
 
+    name: ClassVar[str] = "folder"
 
-Content: TypeAlias = bytes | Unreadable
+    @property
+    def place(self) -> str:
+        """Which folder."""
+        return str(self.root)
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What has happened to the folder."""
-
-    changed: Mapping[str, Content] = field(default_factory=dict)
-    """By path, relative to the folder."""
-    removed: frozenset[str] = frozenset()
-    trouble: str = ""
-    """Why the folder itself cannot be read; its files are taken to be as they were."""
+    def watch(self) -> Changes:
+        """Its files, and their changes."""
+        return watch(self.root)
 
 
 Stamp: TypeAlias = tuple[int, ...]
-
-
-Changes: TypeAlias = AsyncIterator[Change]
 
 
 async def watch(root: Path) -> Changes:

@@ -154,11 +154,26 @@ class Index:
         """Whoever has workloads here; one of them may be NO_NODE."""
         return tuple(self._registered)
 
-    def configure(self, objects: Mapping[Key, Object]) -> Delta:
-        """Take the whole configuration; an object that is the same value as before costs nothing."""
+    def taken(self, objects: Mapping[Key, Object]) -> Mapping[Key, str]:
+        """Which of these objects could not be in the mesh as another one has their address, and why."""
+        found: dict[Key, str] = {}
+        claims: dict[NetworkAddress, Key] = {}
+        for key, wanted in objects.items():
+            for address in _addresses(wanted):
+                holder = self._claims.get(address)
+                if holder is None or holder in objects:
+                    holder = claims.setdefault(address, key)
+                why = _why_not(address, key, holder)
+                if why is not None:
+                    found[key] = why
+        return found
+
+    def configure(self, objects: Mapping[Key, Object], may_differ: Iterable[Key] | None = None) -> Delta:
+        """Take the whole configuration, of which only the objects that ``may_differ`` are looked at; None: all."""
         before, self._wanted = self._wanted, objects
-        changed = {key for key, value in objects.items() if before.get(key) != value}
-        gone = before.keys() - objects.keys()
+        named = {*before, *objects} if may_differ is None else set(may_differ)
+        changed = {key for key in named if key in objects and before.get(key) != objects[key]}
+        gone = {key for key in named if key in before and key not in objects}
         touched = _Touched()
         for key in changed | gone:
             self._touch(key, touched)
@@ -278,12 +293,9 @@ class Index:
 
     def _claim(self, key: Key, addresses: tuple[NetworkAddress, ...]) -> str | None:
         for address in addresses:
-            why = _unusable(address.ip)
-            holder = self._claims.get(address)
-            if why is None and holder not in {None, key}:
-                why = f"is {holder}'s already; give it another, or remove that one"
+            why = _why_not(address, key, self._claims.get(address))
             if why is not None:
-                return f"address {address.ip} {why}"
+                return why
         self._release(key)
         for address in addresses:
             self._claims[address] = key
@@ -622,6 +634,13 @@ def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
             yield NetworkAddress(wanted.network, wanted.address)
         case _:
             return
+
+
+def _why_not(address: NetworkAddress, key: Key, holder: Key | None) -> str | None:
+    why = _unusable(address.ip)
+    if why is None and holder not in {None, key}:
+        why = f"is {holder}'s already; give it another, or remove that one"
+    return None if why is None else f"address {address.ip} {why}"
 
 
 def _unusable(ip: IpAddress) -> str | None:

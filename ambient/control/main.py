@@ -15,19 +15,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ambient.aio.tasks import Tasks
-from ambient.control import folder
 from ambient.control.access import Access, Doors, own_address
 from ambient.control.ads import Publisher
 from ambient.control.audit import FILE, Audit
 from ambient.control.authorities import BUNDLE, Authorities
 from ambient.control.ca import SHORTEST, CertificateAuthority
-from ambient.control.catalog import Catalog
+from ambient.control.catalog import API, Catalog
+from ambient.control.configuration import Configuration
+from ambient.control.folder import Folder
 from ambient.control.given import Given
 from ambient.control.index import Index, Settings
 from ambient.control.ledger import Ledger
 from ambient.control.overview import Overview
 from ambient.control.registry import Patience, Registry
 from ambient.control.shown import Shown
+from ambient.control.sources import Changes, Source
 from ambient.control.store import Store
 from ambient.control.tokens import Tokens
 from ambient.control.trust import SHORTEST_ROOT, Trust
@@ -36,6 +38,7 @@ from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
 from ambient.core.pki import issue, verify
 from ambient.rpc.access import access_service
+from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta
 from ambient.rpc.mesh import Status, mesh_service
@@ -52,7 +55,8 @@ from ambient.telemetry.exposition import Number
 class Options:
     """How a control plane was started."""
 
-    config: Path
+    config: Path | None
+    """A folder of objects; None: there are only those of the API."""
     state_dir: Path
     listen: str = "0.0.0.0:15012"
     bootstrap_listen: str = "0.0.0.0:15013"
@@ -101,6 +105,7 @@ class Control:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when a part of it has crashed."""
         self._clock = clock
+        self._sources: tuple[Source, ...] = () if options.config is None else (Folder(options.config),)
         roots = tuple(dict.fromkeys((options.root_namespace, "ambient-system", "istio-system")))
         self._catalog = Catalog(roots)
         self._index = Index(Settings(options.trust_domain, options.cluster, roots))
@@ -109,7 +114,17 @@ class Control:
         self._audit = Audit(options.state_dir / FILE, clock)
         self._trust, self._shown = self._begin_trust(store)
         self._overview = Overview(
-            self._catalog, self._index, self._publisher, self._registry, self._trust, clock, time.monotonic
+            self._catalog,
+            self._index,
+            self._publisher,
+            self._registry,
+            self._trust,
+            clock,
+            time.monotonic,
+            {API: str(options.state_dir), **{source.name: source.place for source in self._sources}},
+        )
+        self._configuration = Configuration(
+            self._catalog, store.objects, self._index, self._registry.announce, clock
         )
         self._tokens = Tokens(store, options.trust_domain, clock)
         self._access = Access(self._tokens, self._doors)
@@ -122,7 +137,6 @@ class Control:
             self._audit,
             options.certificate_lifetime,
         )
-        self._said: frozenset[str] = frozenset()
 
     @classmethod
     async def start(
@@ -133,14 +147,20 @@ class Control:
         store = Store.open(options.state_dir, options.trust_domain)
         stack.callback(store.close)
         control = cls(options, store, clock)
-        changes = folder.watch(options.config)
-        # Nobody is told half of it: the folder and what was registered stand before the first node can ask.
-        control._configure(await anext(changes))
+        control._configuration.restore()
+        # Nobody is told half of it: every source and what was registered stand before the first node can ask.
+        following = [(source.name, source.watch()) for source in control._sources]
+        for name, changes in following:
+            control._configuration.follow(name, await anext(changes), is_first=True)
+        for name in control._catalog.sources - {API, *(name for name, _ in following)}:
+            control._configuration.drop_source(name)
+        control._configuration.say()
         control._registry.restore()
         await control._listen(stack)
         tasks = Tasks(control._crashed)
         stack.push_async_callback(tasks.stop)
-        tasks.start(control._follow(changes), "folder")
+        for name, changes in following:
+            tasks.start(control._follow(name, changes), name)
         tasks.start(control._trust.run(), "authorities")
         tasks.start(control._shown.run(), "certificate")
         tasks.start(control._registry.watch_leases(), "leases")
@@ -172,7 +192,12 @@ class Control:
             return self._trust.roots_pem
 
         operator = await serve_operator(
-            options.state_dir / SOCKET, [mesh_service(self._overview), access_service(self._access)]
+            options.state_dir / SOCKET,
+            [
+                configuration_service(self._configuration),
+                mesh_service(self._overview),
+                access_service(self._access),
+            ],
         )
         stack.push_async_callback(operator.stop)
         strangers = await serve_strangers(
@@ -260,29 +285,9 @@ class Control:
             verify.fingerprint(self._trust.signer.root_pem),
         )
 
-    async def _follow(self, changes: folder.Changes) -> None:
+    async def _follow(self, source: str, changes: Changes) -> None:
         async for change in changes:
-            self._configure(change)
-
-    def _configure(self, change: folder.Change) -> None:
-        self._catalog.apply(change)
-        self._registry.announce(self._index.configure(self._catalog.objects))
-        status = self.status()
-        log.info(
-            "configuration applied",
-            files=len(change.changed) + len(change.removed),
-            version=status.version,
-            errors=len(status.errors),
-            warnings=len(status.warnings),
-        )
-        # Each sentence once, when it becomes true.
-        for error in status.errors:
-            if error not in self._said:
-                log.error("configuration refused", error=error)
-        for warning in status.warnings:
-            if warning not in self._said:
-                log.warning("configuration without effect", warning=warning)
-        self._said = frozenset(status.errors + status.warnings)
+            self._configuration.follow(source, change)
 
     def _publish(self, change: Delta) -> None:
         if change != Delta():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from immutables import Map
 from ambient.control.index import NO_NODE
 from ambient.core.errors import ConfigError
 from ambient.core.model.workload import TunnelProtocol, WorkloadStatus
-from ambient.rpc.mesh import MeshWorkload, Node, Origin, Registered, Status
+from ambient.rpc.mesh import MeshWorkload, Node, Origin, Registered, Source, Status
 from ambient.rpc.registration import LocalWorkload, Refused
 from ambient.telemetry import log
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Overview:
-    """Reads the parts of a control plane together. ``clock`` is the wall's, ``leases`` that of leases."""
+    """Reads the parts of a control plane together.
+
+    ``clock`` is the wall's, ``leases`` that of leases; ``places`` has each source's name and place.
+    """
 
     def __init__(
         self,
@@ -37,10 +40,12 @@ class Overview:
         trust: Trust,
         clock: Callable[[], datetime],
         leases: Callable[[], float],
+        places: Mapping[str, str],
     ) -> None:
         self._catalog, self._index = catalog, index
         self._publisher, self._registry, self._trust = publisher, registry, trust
         self._clock, self._leases = clock, leases
+        self._places = places
         self._started = clock()
 
     def status(self) -> Status:
@@ -57,9 +62,9 @@ class Overview:
             errors=self._catalog.errors + self._index.errors,
             warnings=self._catalog.warnings + self._index.warnings,
             program_version=version("ambient"),
-            revision=0,
+            revision=self._catalog.revision,
             started=self._started,
-            sources=(),
+            sources=tuple(self._sources()),
         )
 
     def nodes(self) -> tuple[Node, ...]:
@@ -118,6 +123,10 @@ class Overview:
     @property
     def _connected(self) -> frozenset[str]:
         return self._publisher.nodes | self._registry.nodes
+
+    def _sources(self) -> Iterator[Source]:
+        for name, place in self._places.items():
+            yield Source(name, place, self._catalog.count(name), self._catalog.trouble(name))
 
     def _uid(self, namespace: str, name: str) -> str:
         return f"{self._index.settings.cluster}/ambient.dev/Workload/{namespace}/{name}"

@@ -27,6 +27,16 @@ class Reason(Enum):
     """Another object, or another field, says otherwise."""
     NO_EFFECT = "no_effect"
     """It is right, and nothing here carries it out."""
+    SYNTAX = "syntax"
+    """The document is not YAML, or no object."""
+    UNKNOWN_KIND = "unknown_kind"
+    """A kind that has no effect here."""
+    DUPLICATE = "duplicate"
+    """The same object twice, in one file or in one request."""
+    OTHER_SOURCE = "other_source"
+    """Another source has the object."""
+    STALE = "stale"
+    """It was written against a version that is not the present one."""
 
 
 class Problem(NamedTuple):

@@ -18,6 +18,8 @@ from typing import Final, Self
 
 from immutables import Map
 
+from ambient.control import object_store
+from ambient.control.object_store import ObjectStore
 from ambient.core.errors import ConfigError
 from ambient.rpc.errors import Busy
 from ambient.rpc.registration import LocalWorkload
@@ -42,6 +44,7 @@ class Store:
         self.folder = folder
         self.database = database
         """For reading; what is written goes through ``writing``."""
+        self.objects = ObjectStore(database, self.writing)
         self._lock = lock
 
     @classmethod
@@ -159,7 +162,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    database.executescript(_SCHEMA)
+    database.executescript(_SCHEMA + object_store.SCHEMA)
     return database
 
 

@@ -32,6 +32,8 @@ class Outcome(Enum):
     DELETED = "deleted"
     NOT_FOUND = "not found"
     REFUSED = "refused"
+    IGNORED = "ignored"
+    """Of a kind that has no effect here; it is not kept."""
 
 
 class Reason(Enum):
@@ -189,7 +191,7 @@ class Configuration(Protocol):
     def get(self, name: ObjectName) -> StoredObject:
         """Raises NotFound."""
 
-    def list(self, wanted: Wanted, page_size: int, page_token: str) -> Page:
+    def page(self, wanted: Wanted, page_size: int, page_token: str) -> Page:
         """Raises InvalidRequest for a token that is none."""
 
     def watch(self, wanted: Wanted, revision: int) -> AsyncIterator[Event]:
@@ -213,7 +215,7 @@ def configuration_service(configuration: Configuration) -> Service:
 
     async def list_(request: pb.ListRequest) -> pb.ListResponse:
         wanted = Wanted(request.kind, request.namespace, dict(request.labels))
-        page = configuration.list(wanted, request.page_size, request.page_token)
+        page = configuration.page(wanted, request.page_size, request.page_token)
         return pb.ListResponse(
             objects=map(_object_message, page.objects),
             next_page_token=page.next_page_token,
@@ -335,6 +337,7 @@ _OUTCOMES: Final = {
     Outcome.DELETED: pb.OUTCOME_DELETED,
     Outcome.NOT_FOUND: pb.OUTCOME_NOT_FOUND,
     Outcome.REFUSED: pb.OUTCOME_REFUSED,
+    Outcome.IGNORED: pb.OUTCOME_IGNORED,
 }
 _OUTCOMES_BACK: Final = {number: outcome for outcome, number in _OUTCOMES.items()}
 _REASONS: Final = {

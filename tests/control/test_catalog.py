@@ -1,8 +1,10 @@
 """What stands of a folder, change by change; and the sentence for each way an object can be bad."""
 
+from datetime import UTC, datetime
+
 from ambient.control.catalog import Catalog
-from ambient.control.folder import Change, Unreadable
 from ambient.control.objects import Key
+from ambient.control.sources import Change, Unreadable
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n"
 ENTRY = (
@@ -19,15 +21,20 @@ def catalog(**files):
 
 
 def change(made, removed=(), **files):
-    made.apply(
+    take(
+        made,
         Change(
             {
                 f"{name}.yaml": text.encode() if isinstance(text, str) else text
                 for name, text in files.items()
             },
             frozenset(f"{name}.yaml" for name in removed),
-        )
+        ),
     )
+
+
+def take(made, change):
+    made.take(made.plan_source("folder", change, datetime.now(UTC)))
 
 
 def addresses(made):
@@ -102,7 +109,7 @@ def test_a_list_is_its_items():
 
 def test_a_folder_that_cannot_be_read_changes_nothing():
     made = catalog(x=ENTRY % ("a", "10.0.0.1"))
-    made.apply(Change(trouble="--config /x cannot be read: gone"))
+    take(made, Change(trouble="--config /x cannot be read: gone"))
     assert (addresses(made), made.errors) == ({"a": "10.0.0.1"}, ("--config /x cannot be read: gone",))
 
 

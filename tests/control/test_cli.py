@@ -72,7 +72,6 @@ def test_an_operators_first_minutes(running):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("control",), 2, "name the folder of YAML objects"),
         (("control", "--config", "/nonexistent", "--state-dir", "STATE"), 1, "error: --config /nonexistent cannot be read as a folder"),
         (("control", "status", "--state-dir", "STATE"), 3, "error: no control plane answers on"),
         (("token", "create", "--state-dir", "STATE"), 2, "--node"),

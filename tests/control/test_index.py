@@ -1,13 +1,14 @@
 """Objects and registrations meet: worlds in YAML, and what is published of them."""
 
+from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
 from immutables import Map
 
 from ambient.control.catalog import Catalog
-from ambient.control.folder import Change
 from ambient.control.index import Index, Settings
+from ambient.control.sources import Change
 from ambient.core import delta
 from ambient.core.delta import Delta
 from ambient.core.model.identity import SpiffeId
@@ -16,6 +17,7 @@ from ambient.core.model.workload import TunnelProtocol
 from ambient.core.snapshot import EMPTY
 from ambient.rpc.registration import Accepted, LocalWorkload, Refused
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings()
 STRICT = "ambient-system/istio_converted_static_strict"
 SHOP = """
@@ -59,7 +61,8 @@ class World:
         self.write(*texts)
 
     def write(self, *texts):
-        self.catalog.apply(Change({"all.yaml": "\n---\n".join(texts).encode()}))
+        change = Change({"all.yaml": "\n---\n".join(texts).encode()})
+        self.catalog.take(self.catalog.plan_source("folder", change, NOW))
         assert self.catalog.errors == ()
         return self._check(self.index.configure(self.catalog.objects))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from scale.meshes import NAMESPACES, endpoint_of, mesh, workload
 from topology import objects
 
 from ambient.control.catalog import Catalog
-from ambient.control.folder import Change
 from ambient.control.index import Index, Settings
+from ambient.control.sources import Change
 from ambient.core import balance, delta, inbound, outbound
 from ambient.core.delta import Delta
 from ambient.core.endpoints import is_healthy
@@ -153,7 +154,8 @@ def test_a_report_of_one_workload_costs_the_control_plane_little(
     workloads: int, services: int, figures: Figures
 ) -> None:
     catalog = Catalog(("ambient-system",))
-    catalog.apply(Change({"all.yaml": objects.as_yaml(*_configuration(services)).encode()}))
+    change = Change({"all.yaml": objects.as_yaml(*_configuration(services)).encode()})
+    catalog.take(catalog.plan_source("folder", change, datetime.now(UTC)))
     assert catalog.errors == ()
     index = Index(Settings())
     index.configure(catalog.objects)

@@ -19,6 +19,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_DELETED: _ClassVar[Outcome]
     OUTCOME_NOT_FOUND: _ClassVar[Outcome]
     OUTCOME_REFUSED: _ClassVar[Outcome]
+    OUTCOME_IGNORED: _ClassVar[Outcome]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -42,6 +43,7 @@ OUTCOME_UNCHANGED: Outcome
 OUTCOME_DELETED: Outcome
 OUTCOME_NOT_FOUND: Outcome
 OUTCOME_REFUSED: Outcome
+OUTCOME_IGNORED: Outcome
 REASON_UNSPECIFIED: Reason
 REASON_MISSING: Reason
 REASON_UNKNOWN_FIELD: Reason
