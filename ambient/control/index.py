@@ -20,6 +20,7 @@ from ambient.control.objects import (
     BackendPolicy,
     DestinationRule,
     Key,
+    L7Object,
     Mode,
     Namespace,
     Object,
@@ -34,6 +35,8 @@ from ambient.control.objects import (
     selects,
 )
 from ambient.control.peer_authentication import is_strict, oldest, port_level, static_strict
+from ambient.control.problem import Problem
+from ambient.control.routes.book import Book
 from ambient.control.schema.shape import is_dns_name
 from ambient.control.selection import Selection
 from ambient.control.translate.kubernetes import dataplane_mode
@@ -42,6 +45,7 @@ from ambient.core.delta import Delta, Resource
 from ambient.core.model.address import IpAddress, NetworkAddress
 from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
 from ambient.core.snapshot import EMPTY, Snapshot
@@ -97,6 +101,8 @@ class _Touched:
     namespaces: set[str] = field(default_factory=set)
     members: set[tuple[str, str]] = field(default_factory=set)
     """Namespace and uid, where the rest of the namespace is as it was."""
+    said: dict[Key, L7Object | None] = field(default_factory=dict)
+    """Objects that become part of routes; None: gone."""
 
 
 class Index:
@@ -128,6 +134,7 @@ class Index:
         """Objects that another one stands in the way of."""
         self._orders: dict[str, dict[str, Order]] = {}
         self._rendered: dict[str, dict[_Name, Resource]] = {}
+        self._book = Book(settings.root_namespaces)
         self._warnings: dict[tuple[str, str], tuple[str, ...]] = {}
         """By namespace, and uid where one workload is the cause."""
 
@@ -139,7 +146,14 @@ class Index:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What has no effect."""
-        return tuple(warning for _, warnings in sorted(self._warnings.items()) for warning in warnings)
+        found = [warning for _, warnings in sorted(self._warnings.items()) for warning in warnings]
+        found += [f"{key}: {problem}" for key, problems in self.problems.items() for problem in problems]
+        return tuple(found)
+
+    @property
+    def problems(self) -> Mapping[Key, tuple[Problem, ...]]:
+        """What routes and policies of services refer to in vain, and what others stand in the way of."""
+        return self._book.problems(self.snapshot.endpoints_of)
 
     def orders(self, node: str) -> Mapping[str, Order]:
         """The word on each workload of a node, by uid."""
@@ -176,7 +190,17 @@ class Index:
         gone = {key for key in named if key in before and key not in objects}
         touched = _Touched()
         for key in changed | gone:
-            self._touch(key, touched)
+            match objects.get(key, before.get(key)):
+                case (
+                    Route()
+                    | BackendPolicy()
+                    | VirtualService()
+                    | DestinationRule()
+                    | ServiceProfile() as said
+                ):
+                    touched.said[key] = said if key in objects else None
+                case _:
+                    self._touch(key, touched)
         for key in gone:
             self._withdraw(key)
         self._place(changed)
@@ -450,7 +474,18 @@ class Index:
     # What comes of it
 
     def _render(self, touched: _Touched) -> Delta:
-        upserted: list[Resource] = []
+        told = self._book.change(
+            touched.said,
+            {namespace: tuple(self._services[namespace].values()) for namespace in touched.namespaces},
+        )
+        if told.labels:
+            touched.members |= {
+                (namespace, uid)
+                for namespace, members in self._members.items()
+                for uid, member in members.items()
+                if not told.labels.isdisjoint(member.labels)
+            }
+        upserted: list[Resource] = list(told.upserted)
         removed: list[_Name] = []
         for namespace in sorted(touched.namespaces):
             before = self._rendered.get(namespace, {})
@@ -483,9 +518,11 @@ class Index:
             tuple(upserted),
             tuple(name for kind, name in removed if kind is not Authorization),
             tuple(name for kind, name in removed if kind is Authorization),
+            told.removed,
         )
         if change != Delta():
-            self.snapshot = delta.apply(self.snapshot, change)
+            before_it, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
+            self._book.stir(_stirred(before_it, change))
         return change
 
     def _resources(self, namespace: str) -> Iterator[Resource]:
@@ -535,6 +572,7 @@ class Index:
             policies=tuple(sorted(self._selected(member, peers))),
             locality=member.locality,
             capacity=member.capacity,
+            labels=Map({key: value for key, value in labels.items() if key in self._book.labels}),
         )
 
     def _selected(self, member: _Member, peers: _Peers) -> Iterator[str]:
@@ -672,6 +710,20 @@ def _name(resource: Resource) -> _Name:
             return Service, resource.key
         case Authorization():
             return Authorization, resource.key
+        case ServiceRoutes():
+            return ServiceRoutes, resource.service
+
+
+def _stirred(before: Snapshot, change: Delta) -> Iterator[str]:
+    """Services whose endpoints a change is about."""
+    for uid in change.removed_addresses:
+        if (gone := before.workloads.get(uid)) is not None:
+            yield from gone.services
+    for resource in change.upserted:
+        if isinstance(resource, Workload):
+            yield from resource.services
+            if (was := before.workloads.get(resource.uid)) is not None:
+                yield from was.services
 
 
 def _first(labels: Mapping[str, str], *keys: str) -> str:

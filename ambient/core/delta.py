@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ambient.core.endpoints import Endpoints
 from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
 from ambient.core.snapshot import Snapshot
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ambient.core.snapshot import Keys
 
-Resource: TypeAlias = Workload | Service | Authorization
+Resource: TypeAlias = Workload | Service | Authorization | ServiceRoutes
 K = TypeVar("K")
 
 
@@ -30,6 +31,8 @@ class Delta:
     removed_addresses: tuple[str, ...] = ()
     """Workload uids and service keys: one name space on the wire (``istio.workload.Address``)."""
     removed_authorizations: tuple[str, ...] = ()
+    removed_routes: tuple[str, ...] = ()
+    """Keys of services of which nothing is said any more."""
 
 
 def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
@@ -39,6 +42,9 @@ def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
         after = _without_service(_without_workload(after, name), name)
     for name in delta.removed_authorizations:
         after = _without_authorization(after, name)
+    for key in delta.removed_routes:
+        if key in after.routes:
+            after = replace(after, routes=after.routes.delete(key))
     for resource in delta.upserted:
         match resource:
             case Workload():
@@ -47,6 +53,8 @@ def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
                 after = _with_service(after, resource)
             case Authorization():
                 after = _with_authorization(after, resource)
+            case ServiceRoutes():
+                after = replace(after, routes=after.routes.set(resource.service, resource))
     return replace(after, version=snapshot.version + 1)
 
 
@@ -62,10 +70,14 @@ def between(before: Snapshot, after: Snapshot) -> Delta:
     for key, authorization in after.authorizations.items():
         if before.authorizations.get(key) != authorization:
             upserted.append(authorization)
+    for key, routes in after.routes.items():
+        if before.routes.get(key) != routes:
+            upserted.append(routes)
     gone = [uid for uid in before.workloads if uid not in after.workloads]
     gone += [key for key in before.services if key not in after.services]
     gone_authorizations = [key for key in before.authorizations if key not in after.authorizations]
-    return Delta(tuple(upserted), tuple(gone), tuple(gone_authorizations))
+    gone_routes = [key for key in before.routes if key not in after.routes]
+    return Delta(tuple(upserted), tuple(gone), tuple(gone_authorizations), tuple(gone_routes))
 
 
 def _with_workload(snapshot: Snapshot, workload: Workload) -> Snapshot:

@@ -14,6 +14,7 @@ from immutables import Map
 from ambient.core.endpoints import Endpoints
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Authorization
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
 from ambient.core.ranges import Ranges
@@ -45,6 +46,8 @@ class Snapshot:
     """The workloads that serve a service, by service key."""
     authorizations_for: Map[str, Keys] = Map()  # noqa: RUF009
     """Keys of NAMESPACE authorizations by namespace, and of GLOBAL ones under the empty namespace."""
+    routes: Map[str, ServiceRoutes] = Map()  # noqa: RUF009
+    """By service key; none where nothing is said of a service."""
 
     def workload_at(self, ip: IpAddress, network: str = "") -> Workload | None:
         """The workload with an address; the smallest uid where two claim it, so that all nodes agree."""

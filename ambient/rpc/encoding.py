@@ -10,6 +10,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from ambient.core.model.address import NetworkAddress, NetworkRange
 from ambient.core.model.authorization import Action, Authorization, Scope, StringMatchKind
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc.pb.istio.security import authorization_pb2
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from ambient.core.delta import Delta, Resource
+    from ambient.core.delta import Delta
     from ambient.core.model.address import GatewayAddress
     from ambient.core.model.authorization import (
         Clause,
@@ -38,10 +39,17 @@ def encode_delta(delta: Delta) -> Update:
     """A change of the mesh as it travels."""
     removed = [(ADDRESS, name) for name in delta.removed_addresses]
     removed += [(AUTHORIZATION, name) for name in delta.removed_authorizations]
-    return Update(tuple(encode_resource(resource) for resource in delta.upserted), tuple(removed))
+    return Update(
+        tuple(
+            encode_resource(resource)
+            for resource in delta.upserted
+            if not isinstance(resource, ServiceRoutes)
+        ),
+        tuple(removed),
+    )
 
 
-def encode_resource(resource: Resource) -> RawResource:
+def encode_resource(resource: Workload | Service | Authorization) -> RawResource:
     """One noun; its version is a hash of its content, so that a restarted control plane names it the same."""
     match resource:
         case Workload():

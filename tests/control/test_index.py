@@ -71,7 +71,7 @@ class World:
 
     def _check(self, change):
         self.mirror = delta.apply(self.mirror, change)
-        for name in ("workloads", "services", "authorizations", "endpoints_of", "workloads_at"):
+        for name in ("workloads", "services", "authorizations", "endpoints_of", "workloads_at", "routes"):
             assert getattr(self.mirror, name) == getattr(self.index.snapshot, name)
         return change
 

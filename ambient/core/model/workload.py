@@ -64,6 +64,8 @@ class Workload:
     capacity: int = 1
     """Its weight in balancing; 0 takes no traffic."""
     host_network: bool = False
+    labels: Map[str, str] = Map()  # noqa: RUF009
+    """Of its labels, those that a route or policy of the mesh looks at."""
 
     @property
     def identity(self) -> SpiffeId:
