@@ -1,19 +1,45 @@
-"""From the bytes of a YAML file to its documents, each of which is good or bad alone."""
+"""From the bytes of a file of YAML or JSON to its documents, each of which is good or bad alone."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-import yaml
+from ambient.control import plain
 
-LARGEST: Final = 4 << 20
+LARGEST: Final = 10 << 20
 """Bytes of a file: far beyond an honest one."""
+LARGEST_DOCUMENT: Final = 4 << 20
+"""Characters of a document, which may be a List of some thousand objects."""
+MOST_BAD: Final = 100
+"""Bad documents of a file that are named; the rest is not read then."""
 
-_SEPARATOR: Final = re.compile(r"^---(?=\s|$).*$", re.MULTILINE)
+_SEPARATOR: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 """In YAML three dashes at a line's start end a document wherever they stand, even inside a string."""
+_CONFLICT: Final = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
+_PROLOGUE: Final = re.compile(r"(?:%.*|[ ]*(?:#.*)?)(?:\n(?:%.*|[ ]*(?:#.*)?))*")
+"""What says nothing of its own: directives (``%YAML 1.2``), comments and empty lines."""
+
+
+class _Source:
+    """A text, and where in it everything stands; looked up when it is first asked."""
+
+    def __init__(self, line: int, text: str) -> None:
+        self._line, self._text = line, text
+        self._places: list[plain.Place] | None = None
+
+    def line_of(self, number: int, path: str) -> int:
+        """The line of a field of its document of that number."""
+        if self._places is None:
+            try:
+                self._places = plain.places(self._text)
+            except plain.NotPlain:  # JSON may say what YAML cannot.
+                self._places = []
+        return self._line + (self._places[number].line_of(path) if self._places else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +49,16 @@ class Document:
     line: int
     """Where it begins, from 1."""
     content: Mapping[str, Any]
+    """What JSON can say."""
+    _source: _Source = field(repr=False, compare=False)
+    _number: int = field(repr=False, compare=False)
+    """Of the document in its source."""
+    _within: str = field(default="", repr=False, compare=False)
+    """What it is an item of."""
+
+    def line_of(self, path: str) -> int:
+        """Where a field such as ``spec.ports[2].port`` stands, or as much of it as there is."""
+        return self._source.line_of(self._number, f"{self._within}.{path}" if self._within else path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,75 +71,130 @@ class BadDocument:
 
 def documents(content: bytes) -> Iterator[Document | BadDocument]:
     """Every document that is not empty; a ``v1 List`` is taken apart."""
-    if len(content) > LARGEST:
-        yield BadDocument(1, f"the file has {len(content)} bytes; the most is {LARGEST}: split it")
+    bad = 0
+    for document in _documents(content):
+        if isinstance(document, BadDocument):
+            bad += 1
+            if bad > MOST_BAD:
+                yield BadDocument(document.line, f"{MOST_BAD} documents before this are bad; mend them first")
+                return
+        yield document
+
+
+def _documents(content: bytes) -> Iterator[Document | BadDocument]:
+    try:
+        text = _text(content)
+        if text.lstrip()[:1] == "{" and (read := _json(text)) is not None:
+            yield from _objects(read, text[: -len(text.lstrip())].count("\n") + 1, _Source(1, text), 0)
+            return
+    except _Bad as error:
+        yield BadDocument(error.line, str(error))
         return
+    for line, part in _split(text):
+        yield from _part(line, part)
+
+
+class _Bad(Exception):
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def _text(content: bytes) -> str:
+    if len(content) > LARGEST:
+        raise _Bad(1, f"the file has more than {LARGEST >> 20} MiB; split it")
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"} or 0 in content[:2]:
+        raise _Bad(1, "this is UTF-16; save the file as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        yield BadDocument(1, f"byte {error.start} is not UTF-8; save the file as UTF-8")
-        return
-    for line, part in _split(text):
-        try:
-            read = yaml.load(part, _Loader)  # noqa: S506
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            at = line + (mark.line if mark else 0)
-            yield BadDocument(at, f"this is not YAML: {error.problem or error.context}")
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            yield BadDocument(
-                line, f"this is not YAML: {str(error) or 'it is nested too deeply'}".splitlines()[0]
-            )
-        else:
-            yield from _objects(line, read)
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _Bad(line, f"byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    if (conflict := _CONFLICT.search(text)) is not None:
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise _Bad(line, "a merge conflict is left in the file; settle it")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _objects(line: int, read: object) -> Iterator[Document | BadDocument]:
-    match read:
-        case None:
-            return
-        case {"kind": "List", "apiVersion": "v1", "items": list(items)}:
-            for item in items:
-                yield from _objects(line, item)
-        case dict():
-            yield Document(line, read)
-        case _:
-            yield BadDocument(line, "this is not an object; it has apiVersion, kind and metadata")
+def _json(text: str) -> object:
+    """None: it may be YAML that begins as JSON does. Raises _Bad."""
+    if len(text) > LARGEST_DOCUMENT:
+        return None
+    try:
+        read = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
+        plain.check(read)
+    except json.JSONDecodeError:
+        return None
+    except RecursionError as error:
+        raise _Bad(1, plain.TOO_DEEP) from error
+    except ValueError as error:
+        raise _Bad(1, str(error)) from error
+    return read
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, _ = next((key, times) for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(plain.twice(key))
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > plain.LONGEST_NUMBER:
+        raise ValueError(plain.no_number(digits[:20] + "..."))
+    return int(digits)
+
+
+def _constant(name: str) -> object:
+    raise ValueError(plain.no_number(name))
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
     start, line = 0, 1
     for separator in _SEPARATOR.finditer(text):
-        if separator.start() > start:
-            yield line, text[start : separator.start()]
+        yield line, text[start : separator.start()]
         line += text.count("\n", start, separator.start())
         # What follows the dashes on their own line belongs to the document: ``--- {kind: …}``.
-        start = separator.start() + 3
+        start = separator.end()
     yield line, text[start:]
 
 
-class _Loader(yaml.CSafeLoader):
-    """Plain data; a key that comes twice is an error, and a time stays the text that it is."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is not a scalar", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} comes twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+def _part(line: int, part: str) -> Iterator[Document | BadDocument]:
+    if _PROLOGUE.fullmatch(part):
+        return
+    if len(part) > LARGEST_DOCUMENT:
+        yield BadDocument(line, f"the document has more than {LARGEST_DOCUMENT >> 20} MiB; split it")
+        return
+    if part.lstrip()[:1] == "\ufeff":
+        part = part.replace("\ufeff", "", 1)
+    head, end, tail = part.rpartition("\n...")
+    if end and _PROLOGUE.fullmatch(tail):
+        part = head
+    try:
+        source = _Source(line, part)
+        for number, (offset, read) in enumerate(plain.read(part)):
+            yield from _objects(read, line + offset, source, number)
+    except plain.NotPlain as error:
+        yield BadDocument(line + error.line, error.why)
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+def _objects(read: object, line: int, source: _Source, number: int) -> Iterator[Document | BadDocument]:
+    match read:
+        case None:
+            return
+        case {"kind": "List", "apiVersion": "v1", "items": list(items)}:
+            for at in range(len(items)):
+                within = f"items[{at}]"
+                yield _item(items[at], source.line_of(number, within), source, number, within)
+        case dict():
+            yield Document(line, read, source, number)
+        case _:
+            yield BadDocument(line, "this is not an object; it has apiVersion, kind and metadata")
+
+
+def _item(item: object, line: int, source: _Source, number: int, within: str) -> Document | BadDocument:
+    if isinstance(item, dict) and item.get("kind") != "List":
+        return Document(line, item, source, number, within)
+    what = "a List in a List" if isinstance(item, dict) else "not an object"
+    return BadDocument(line, f"{within} is {what}; list objects, with apiVersion, kind and metadata")

@@ -19,7 +19,7 @@ from ambient.core.errors import ConfigError
 ROUND_SECONDS: Final = 0.08
 """Two rounds and the way to the nodes stay well within the second that a change may take."""
 
-_SUFFIXES: Final = (".yaml", ".yml")
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def altered(index: int, *path: str | int, value: object) -> bytes:
 BAD_FILES = {
     "not-yaml": (b"kind: [Namespace\n", "line 2: this is not YAML: did not find expected ',' or ']'"),
     "not-utf8": (b"# \xff\n", "line 1: byte 2 is not UTF-8; save the file as UTF-8"),
-    "key-twice": (b"kind: Namespace\nkind: Service\n", "line 2: this is not YAML: the key 'kind' comes twice"),
+    "key-twice": (b"kind: Namespace\nkind: Service\n", "line 2: the key 'kind' comes twice; remove one of them"),
     "no-kind": (
         b"apiVersion: v1\nmetadata: {name: shop}\n",
         "line 1: kind is missing; every object has apiVersion, kind and metadata.name",
