@@ -24,6 +24,8 @@ class BadPattern(ConfigError):
 class Pattern(Protocol):
     """A compiled pattern, as far as it is used."""
 
+    groups: int
+
     def fullmatch(self, text: str) -> object | None:
         """None, unless all of ``text`` fits."""
 
@@ -52,6 +54,11 @@ def why_bad(pattern: str) -> str | None:
     except BadPattern as error:
         return str(error)
     return None
+
+
+def group_count(pattern: str) -> int:
+    """How many groups a pattern has. Raises BadPattern."""
+    return compiled(pattern).groups
 
 
 def _said(error: Exception) -> str:

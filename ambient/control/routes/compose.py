@@ -292,7 +292,7 @@ class _Composition:
         service = self.mesh.service(backend.service)
         if service is None:
             trouble = (
-                f"service {backend.service} is not known; add a Service or ServiceEntry of that name, "
+                f"service {backend.service.removeprefix('/')} is not known; add a Service or ServiceEntry of that name, "
                 "or name another"
             )
             return self._troubled(replace(backend, filters=filters), trouble, origin)

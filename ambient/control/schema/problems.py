@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, ValidationError
@@ -89,16 +89,23 @@ def _text(details: ErrorDetails, shape: type[Shape]) -> str:
 
 def _fields_at(shape: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The fields that a model has where an unknown one was found."""
+    is_key = False
     for part in location:
-        if isinstance(part, str) and _is_field(part):
+        if is_key:
+            is_key = False
+        elif isinstance(part, str) and _is_field(part):
             by_alias = {field.alias or name: field for name, field in shape.model_fields.items()}
             if part not in by_alias:
                 return []
             inner = _model_in(by_alias[part].annotation)
             if inner is None:
                 return []
-            shape = inner
+            shape, is_key = inner, _is_mapping(by_alias[part].annotation)
     return [field.alias or name for name, field in shape.model_fields.items()]
+
+
+def _is_mapping(annotation: Any) -> bool:  # noqa: ANN401
+    return get_origin(annotation) is dict or any(_is_mapping(inner) for inner in get_args(annotation))
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401

@@ -43,8 +43,13 @@ def say(value: object) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
+def is_dns_label(name: str) -> bool:
+    """Whether a namespace can be named so."""
+    return _DNS_LABEL.fullmatch(name) is not None
+
+
 def _dns_label(name: str) -> str:
-    if _DNS_LABEL.fullmatch(name) is None:
+    if not is_dns_label(name):
         raise wrong(f"is {say(name)}; a name is 1-63 of a-z, 0-9 and -, and neither starts nor ends with -")
     return name
 

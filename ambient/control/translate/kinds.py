@@ -9,12 +9,25 @@ from pydantic import ValidationError
 
 from ambient.control.objects import Key
 from ambient.control.schema.problems import problems
-from ambient.control.translate import istio_networking, istio_security, kubernetes
+from ambient.control.translate import (
+    istio_destination_rule,
+    istio_networking,
+    istio_security,
+    istio_virtual_service,
+    kubernetes,
+)
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.errors import ConfigError
 
 KINDS: Final[Mapping[str, Kind[Any]]] = {
-    kind.name: kind for kind in (*kubernetes.KINDS, *istio_networking.KINDS, *istio_security.KINDS)
+    kind.name: kind
+    for kind in (
+        *kubernetes.KINDS,
+        *istio_destination_rule.KINDS,
+        *istio_networking.KINDS,
+        *istio_security.KINDS,
+        *istio_virtual_service.KINDS,
+    )
 }
 
 
