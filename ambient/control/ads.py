@@ -1,27 +1,22 @@
-"""What each subscriber has still to hear, with no wire in sight.
-
-One response of a type is under way at a time; what changes meanwhile is remembered by name alone and read when its
-turn comes, so that a slow subscriber costs at most one entry for each resource and hears the newest state.
-"""
+"""Everything that is published, and the streams that hear of it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from ambient.control.interest import Change, Interest
+from ambient.control.published import NOTHING_SPECIAL, TYPES, About, Shelf
 from ambient.rpc import trust
-from ambient.rpc.discovery import Request, Response
+from ambient.rpc.discovery import Entry, Request, Response
 from ambient.rpc.errors import Busy, InvalidRequest, PermissionDenied
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
+from ambient.rpc.mesh import TypeSync
+from ambient.rpc.wire import Name, Update
 from ambient.telemetry import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ambient.core.model.identity import NodeId
-
-_TYPES: Final = (*trust.TYPES, AUTHORIZATION, ADDRESS)
-"""In the order of sending: whom to trust comes before those who prove it, a policy before the workload that names it."""
 
 _MOST_STREAMS: Final = 8
 """Of one node. It needs one, and another while the first has not noticed its end."""
@@ -38,23 +33,52 @@ class Publisher:
         self, trust_domain: str, trusts: Callable[[str, str], None] = lambda _node, _version: None
     ) -> None:
         self._trust_domain, self._trusts = trust_domain, trusts
-        self._resources: dict[str, dict[str, RawResource]] = {type_url: {} for type_url in _TYPES}
-        self._subscribers: set[Subscriber] = set()
+        self._shelves = {type_url: Shelf(audience) for type_url, audience in TYPES.items()}
+        self._subscribers: dict[Subscriber, None] = {}
+        """In the order of their coming."""
 
     @property
     def nodes(self) -> frozenset[str]:
         """The nodes that are connected."""
         return frozenset(subscriber.node for subscriber in self._subscribers)
 
-    def publish(self, update: Update) -> None:
-        """Change what is published and tell everyone."""
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What connected nodes did not take of what they were sent, one sentence each."""
+        return tuple(
+            sorted(
+                {
+                    f"node {subscriber.node} refuses {sync.type} {name or 'of a response'}: {why}"
+                    for subscriber in self._subscribers
+                    for sync in subscriber.sync
+                    for name, why in sync.refused.items()
+                }
+            )
+        )
+
+    def sync(self, node: str) -> tuple[TypeSync, ...]:
+        """How far a node is with each type, on its newest stream."""
+        streams = [subscriber for subscriber in self._subscribers if subscriber.node == node]
+        return streams[-1].sync if streams else ()
+
+    def publish(self, update: Update, about: Mapping[Name, About] | None = None) -> None:
+        """Change what is published and tell those who need to know; everyone, of what ``about`` does not name."""
+        changes: dict[str, dict[str, Change]] = {type_url: {} for type_url in self._shelves}
         for type_url, name in update.removed:
-            self._resources[type_url].pop(name, None)
+            if self._shelves[type_url].remove(name) is not None:
+                changes[type_url][name] = Change(name, was_there=True)
+        concerns: dict[str, set[str]] = {}
         for raw in update.upserted:
-            self._resources[raw.type_url][raw.name] = raw
-        names = [*update.removed, *((raw.type_url, raw.name) for raw in update.upserted)]
+            of = (about or {}).get((raw.type_url, raw.name), NOTHING_SPECIAL)
+            was_there = self._shelves[raw.type_url].get(raw.name) is not None
+            changes[raw.type_url].setdefault(raw.name, Change(raw.name, was_there=was_there))
+            self._shelves[raw.type_url].put(Entry.of(raw, of.aliases), of)
+            if of.node:
+                concerns.setdefault(of.node, set()).update(of.concerns)
         for subscriber in self._subscribers:
-            subscriber.changed(names)
+            subscriber.concern(concerns.get(subscriber.node, ()))
+            for type_url, changed in changes.items():
+                subscriber.changed(type_url, changed.values())
 
     def connect(self, node: NodeId) -> Subscriber:
         """A stream has begun."""
@@ -62,29 +86,15 @@ class Publisher:
             raise PermissionDenied(f"{node} is not of trust domain {self._trust_domain}")
         if sum(subscriber.node == node.node for subscriber in self._subscribers) >= _MOST_STREAMS:
             raise Busy(f"node {node.node} has {_MOST_STREAMS} streams open already")
-        subscriber = Subscriber(node.node, self._resources, self._subscribers.discard, self._trusts)
-        self._subscribers.add(subscriber)
+        subscriber = Subscriber(node.node, self._shelves, self._subscribers.pop, self._trusts)
+        self._subscribers[subscriber] = None
         log.info("node connected", node=node.node)
         return subscriber
 
-
-class _Interest:
-    """What a subscriber wants of one type, and what it has not heard yet."""
-
-    def __init__(self) -> None:
-        self.is_wildcard = False
-        self.names: set[str] = set()
-        self.pending: dict[str, None] = {}
-        """Names in the order of their change."""
-        self.known: set[str] = set()
-        """What the subscriber holds, so that only that is removed."""
-        self.under_way: str | None = None
-        """The nonce that is not answered yet."""
-        self.is_first = True
-        """Nothing was sent: even an empty answer says that this is all."""
-
-    def wants(self, name: str) -> bool:
-        return self.is_wildcard or name in self.names
+    def state_checksums(self) -> None:
+        """Tell everyone that asked for it what the whole state is, also where nothing changes."""
+        for subscriber in self._subscribers:
+            subscriber.state_checksums()
 
 
 class Subscriber:
@@ -93,49 +103,92 @@ class Subscriber:
     def __init__(
         self,
         node: str,
-        resources: Mapping[str, Mapping[str, RawResource]],
-        ended: Callable[[Subscriber], None],
+        shelves: Mapping[str, Shelf],
+        ended: Callable[[Subscriber], object],
         trusts: Callable[[str, str], None],
     ) -> None:
         self.node = node
+        self._shelves = shelves
         self._trusts = trusts
         self._told_roots = ""
-        """The version of the roots that is under way or was answered last."""
-        self._resources = resources
+        """The version of the roots that is under way; empty if none is."""
         self._ended = ended
-        self._interests: dict[str, _Interest] = {}
+        self._concerns = {
+            concern
+            for shelf in shelves.values()
+            for name in shelf.on_node(node)
+            for concern in shelf.about(name).concerns
+        }
+        self._interests: dict[str, Interest] = {}
+        self._wants_checksums = False
+        self._due: set[str] = set()
+        """Types whose checksum is to be stated even if there is nothing else to tell."""
         self._wake = asyncio.Event()
         self._sent = 0
+        self._nonces: dict[str, str] = {}
 
-    def changed(self, names: list[Name]) -> None:
-        """Resources have changed or gone."""
-        for type_url, name in names:
-            interest = self._interests.get(type_url)
-            if interest is not None and interest.wants(name):
-                interest.pending[name] = None
-        self._wake.set()
+    @property
+    def sync(self) -> tuple[TypeSync, ...]:
+        """How far it is with each type."""
+        return tuple(
+            TypeSync(
+                type_url.rpartition(".")[2],
+                in_sync=not interest.pending_count and not interest.is_waiting,
+                pending=interest.pending_count,
+                refused=dict(interest.refused),
+            )
+            for type_url, interest in self._interests.items()
+        )
+
+    def concern(self, concerns: Iterable[str]) -> None:
+        """More reaches the node."""
+        new = set(concerns) - self._concerns
+        self._concerns |= new
+        for interest in self._interests.values():
+            interest.concern(new)
+
+    def changed(self, type_url: str, changes: Iterable[Change]) -> None:
+        """Resources of a type have changed or gone."""
+        interest = self._interests.get(type_url)
+        if interest is not None:
+            interest.changed(changes)
+            if interest.pending_count:
+                self._wake.set()
+
+    def state_checksums(self) -> None:
+        """Say what the whole state is, with the next response of each type, or in one of its own."""
+        if self._wants_checksums:
+            self._due |= self._interests.keys()
+            self._wake.set()
 
     def receive(self, request: Request) -> None:
         """Take what the subscriber said."""
-        if request.type_url not in _TYPES:
-            raise InvalidRequest(f"type {request.type_url!r} is not served; known are {', '.join(_TYPES)}")
+        shelf = self._shelves.get(request.type_url)
+        if shelf is None:
+            raise InvalidRequest(
+                f"type {request.type_url!r} is not served; known are {', '.join(self._shelves)}"
+            )
+        self._wants_checksums |= request.wants_checksums
         interest = self._interests.get(request.type_url)
-        asked = len(request.subscribe) + len(request.held) + (0 if interest is None else len(interest.names))
+        asked = len(request.subscribe) + len(request.held) + (0 if interest is None else interest.asked_count)
         if asked > _MOST_NAMES:
             raise InvalidRequest(f"one stream may ask for {_MOST_NAMES} names of a type, or for all with '*'")
         if interest is None:
-            interest = self._interests[request.type_url] = _Interest()
-            self._begin(request, interest)
-            if request.type_url == trust.BUNDLE and trust.NAME in request.held:
-                self._trusts(self.node, request.held[trust.NAME])
+            interest = Interest(shelf, self.node, self._concerns)
+            interest.begin(request.subscribe, request.unsubscribe, request.held)
+            self._interests[request.type_url] = interest
+            if request.type_url == trust.BUNDLE and (held := request.held.get(trust.NAME)):
+                self._trusts(self.node, held)
         else:
-            self._subscribe(request, interest)
-        if request.nonce and request.nonce == interest.under_way:
-            interest.under_way = None
+            interest.change(request.subscribe, request.unsubscribe)
+        if request.nonce and request.nonce == self._nonces.get(request.type_url):
+            interest.answered(request.error, request.refusals)
             if request.error:
                 log.warning("resources refused", node=self.node, type=request.type_url, error=request.error)
-            elif request.type_url == trust.BUNDLE:
-                self._trusts(self.node, self._told_roots)
+            if request.type_url == trust.BUNDLE:
+                told, self._told_roots = self._told_roots, ""
+                if told and not request.error:
+                    self._trusts(self.node, told)
         self._wake.set()
 
     async def next(self) -> Response:
@@ -150,60 +203,24 @@ class Subscriber:
         self._ended(self)
         log.info("node disconnected", node=self.node)
 
-    def _begin(self, request: Request, interest: _Interest) -> None:
-        interest.is_wildcard = not request.subscribe or "*" in request.subscribe
-        interest.names = set(request.subscribe) - {"*"}
-        current = self._resources[request.type_url]
-        interest.known = set(request.held)
-        for name, raw in current.items():
-            if interest.wants(name) and request.held.get(name) != raw.version:
-                interest.pending[name] = None
-        for name in request.held.keys() | interest.names:
-            if name not in current:
-                interest.known.add(
-                    name
-                )  # Also one that was asked for by name and does not exist is answered.
-                interest.pending[name] = None
-
-    def _subscribe(self, request: Request, interest: _Interest) -> None:
-        if "*" in request.subscribe and not interest.is_wildcard:
-            interest.is_wildcard = True
-            interest.pending.update(dict.fromkeys(self._resources[request.type_url]))
-        if "*" in request.unsubscribe:
-            interest.is_wildcard = False
-        for name in request.unsubscribe:
-            interest.names.discard(name)
-        for name in request.subscribe:
-            if name != "*":
-                interest.names.add(name)
-                interest.known.add(name)
-                interest.pending[name] = None
-
     def _take(self) -> Response | None:
-        for type_url in _TYPES:
+        for type_url in self._shelves:
             interest = self._interests.get(type_url)
-            if interest is None or interest.under_way is not None:
+            if interest is None:
                 continue
-            if not interest.pending and not interest.is_first:
+            if interest.is_waiting:
+                if interest.pending_count:
+                    # What comes after may count on it: a workload on its policy.
+                    return None
                 continue
-            current = self._resources[type_url]
-            upserted: list[RawResource] = []
-            removed: list[str] = []
-            for name in list(interest.pending)[:_MOST_IN_RESPONSE]:
-                del interest.pending[name]
-                raw = current.get(name)
-                if raw is not None:
-                    upserted.append(raw)
-                    interest.known.add(name)
-                elif name in interest.known:
-                    removed.append(name)
-                    interest.known.discard(name)
-            if not (upserted or removed or interest.is_first):
-                continue  # It came and went unheard.
-            interest.is_first = False
-            if type_url == trust.BUNDLE:
-                self._told_roots = next((raw.version for raw in upserted), "")
+            told = interest.take(_MOST_IN_RESPONSE, even_nothing=type_url in self._due)
+            if told is None:
+                continue
+            if type_url == trust.BUNDLE and told.upserted:
+                self._told_roots = told.upserted[0].version
+            checksum = interest.checksum if self._wants_checksums else None
+            self._due.discard(type_url)
             self._sent += 1
-            interest.under_way = str(self._sent)
-            return Response(type_url, interest.under_way, tuple(upserted), tuple(removed))
+            nonce = self._nonces[type_url] = str(self._sent)
+            return Response(type_url, nonce, told.upserted, told.removed, checksum)
         return None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from ambient.aio.tasks import Tasks
 from ambient.control.access import Access, Doors, own_address
@@ -27,6 +28,7 @@ from ambient.control.given import Given
 from ambient.control.index import Index, Settings
 from ambient.control.ledger import Ledger
 from ambient.control.overview import Overview
+from ambient.control.published import about
 from ambient.control.registry import Patience, Registry
 from ambient.control.shown import Shown
 from ambient.control.sources import Changes, Source
@@ -40,7 +42,7 @@ from ambient.core.pki import issue, verify
 from ambient.rpc.access import access_service
 from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
-from ambient.rpc.encoding import encode_delta
+from ambient.rpc.encoding import encode_delta, encode_name
 from ambient.rpc.mesh import Status, mesh_service
 from ambient.rpc.operator import SOCKET
 from ambient.rpc.reporting import registry_service
@@ -49,6 +51,9 @@ from ambient.rpc.signing import signing_service
 from ambient.telemetry import exposition, log
 from ambient.telemetry.admin import Admin, ready
 from ambient.telemetry.exposition import Number
+
+CHECKSUM_SECONDS: Final = 30.0
+"""How often nodes are told the checksum of what they should hold, also when nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ class Control:
         tasks.start(control._trust.run(), "authorities")
         tasks.start(control._shown.run(), "certificate")
         tasks.start(control._registry.watch_leases(), "leases")
+        tasks.start(control._state_checksums(), "checksums")
         log.info(
             "control plane ready",
             listen=options.listen,
@@ -291,7 +297,13 @@ class Control:
 
     def _publish(self, change: Delta) -> None:
         if change != Delta():
-            self._publisher.publish(encode_delta(change))
+            named = {encode_name(resource): about(resource) for resource in change.upserted}
+            self._publisher.publish(encode_delta(change), named)
+
+    async def _state_checksums(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKSUM_SECONDS)
+            self._publisher.state_checksums()
 
     def _trusts(self, node: str, version: str) -> None:
         self._trust.holds(node, version)

@@ -272,8 +272,8 @@ class Parent:
         await self._snapshot_sent.wait()
         if self._node is None:
             raise PeerError("the node daemon speaks no ambient.v1: this proxy cannot know its node's name")
-        subscription = Subscription(self._dialer, self._node.node, held=self._mesh.held)
-        self._status.control = subscription.connected
+        subscription = Subscription(self._dialer, self._node.node, self._mesh.held)
+        self._status.subscription = subscription
         if self._stop.is_set():
             return
         self._registering = self._tasks.start(self._registration.run(), "registration")

@@ -13,6 +13,7 @@ from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.proxy import messages
 from ambient.proxy.files import replace
 from ambient.rpc import trust, wire
+from ambient.rpc.holdings import Holdings
 from ambient.rpc.wire import RawResource, Update
 from ambient.telemetry import log
 
@@ -41,19 +42,15 @@ class Mesh:
     ) -> None:
         self._file, self._tell, self._deposit, self._changed = file, tell, deposit, changed
         self._believe = believe
-        self._raw: dict[wire.Name, RawResource] = {}
+        self.held = Holdings()
+        """Every resource, as it came; only read by others."""
         self._unsaved = asyncio.Event()
         self.snapshot: Snapshot = EMPTY
 
     @property
     def nouns(self) -> Update:
         """What workers decide by, whole."""
-        return _apart(Update(self.held))[0]
-
-    @property
-    def held(self) -> tuple[RawResource, ...]:
-        """Every resource, as it came."""
-        return tuple(self._raw.values())
+        return _apart(Update(tuple(self.held)))[0]
 
     def restore(self, content: bytes) -> None:
         """Begin with what an earlier proxy held. Raises PeerError if it is not that."""
@@ -68,7 +65,7 @@ class Mesh:
         except Exception as error:  # noqa: BLE001  # A damaged file must not keep a node from starting.
             log.warning("snapshot on disk cannot be used", file=str(self._file), why=str(error))
         else:
-            log.info("snapshot restored from disk", resources=len(self._raw))
+            log.info("snapshot restored from disk", resources=len(self.held))
 
     def deliver(self, update: Update) -> Mapping[str, str]:
         """Apply an update here and in the workers; by name, why a resource was refused."""
@@ -92,7 +89,7 @@ class Mesh:
 
     def content(self) -> bytes:
         """The whole state, as ``restore`` takes it."""
-        return wire.encode(Update(self.held))
+        return wire.encode(Update(tuple(self.held)))
 
     def _take(self, update: Update, *, fresh: bool) -> Mapping[str, str]:
         nouns, believed = _apart(update)
@@ -100,9 +97,7 @@ class Mesh:
         errors |= self._believe(believed, fresh)
         good = wire.accepted(nouns, errors)
         kept = wire.accepted(update, errors)
-        for gone in kept.removed:
-            self._raw.pop(gone, None)
-        self._raw.update(((raw.type_url, raw.name), raw) for raw in kept.upserted)
+        self.held.apply(kept)
         before, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
         for message, payload in in_packets(good):
             self._tell(message, payload)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from ambient.aio.watch import Watch
 from ambient.core.errors import InvalidIdentity
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.pod import Capture
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ambient.proxy.mesh import Mesh
     from ambient.proxy.pods import Pod, Pods
     from ambient.proxy.workers import Workers
+    from ambient.rpc.subscription import Subscription
 
 
 class Status:
@@ -44,8 +44,8 @@ class Status:
         self._version = metadata.version("ambient")
         self.daemon: bool = False
         """Whether the node daemon has named its workloads."""
-        self.control: Watch[bool] = Watch(False)
-        """Whether the control plane is connected."""
+        self.subscription: Subscription | None = None
+        """The stream from the control plane, once it may be opened."""
         self._exposition = Exposition(
             exposition.build("proxy", self._version),
             exposition.traffic(workers.totals),
@@ -77,7 +77,13 @@ class Status:
                 Number(
                     "ambient_control_connected",
                     "1 while the control plane is connected.",
-                    lambda: self.control.value,
+                    lambda: self.subscription is not None and self.subscription.connected.value,
+                ),
+                Number(
+                    "ambient_mesh_divergences",
+                    "Times that what the proxy held of the mesh was not what the control plane said it should be.",
+                    lambda: 0 if self.subscription is None else self.subscription.divergences,
+                    is_counter=True,
                 ),
                 Number(
                     "istio_active_proxy_count",

@@ -15,7 +15,7 @@ from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, RawResource, Update
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,14 +53,26 @@ def encode_resource(resource: Workload | Service | Authorization) -> RawResource
     """One noun; its version is a hash of its content, so that a restarted control plane names it the same."""
     match resource:
         case Workload():
-            return _raw(ADDRESS, resource.uid, workload_pb2.Address(workload=_workload(resource)))
+            return _raw(encode_name(resource), workload_pb2.Address(workload=_workload(resource)))
         case Service():
-            return _raw(ADDRESS, resource.key, workload_pb2.Address(service=_service(resource)))
+            return _raw(encode_name(resource), workload_pb2.Address(service=_service(resource)))
         case Authorization():
-            return _raw(AUTHORIZATION, resource.key, _authorization(resource))
+            return _raw(encode_name(resource), _authorization(resource))
 
 
-def _raw(type_url: str, name: str, message: Message) -> RawResource:
+def encode_name(resource: Resource) -> Name:
+    """What it is known by on the wire."""
+    match resource:
+        case Workload():
+            return ADDRESS, resource.uid
+        case Service():
+            return ADDRESS, resource.key
+        case Authorization():
+            return AUTHORIZATION, resource.key
+
+
+def _raw(of: Name, message: Message) -> RawResource:
+    type_url, name = of
     body = message.SerializeToString(deterministic=True)
     return RawResource(type_url, name, hashlib.sha256(body).hexdigest()[:32], body)
 

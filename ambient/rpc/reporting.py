@@ -38,5 +38,5 @@ def _report(message: registry_pb2.NodeReport) -> Report:
     return Report(message.full, upserted, tuple(message.removed_uids))
 
 
-def _orders(orders: tuple[Order, ...]) -> registry_pb2.NodeOrders:
-    return registry_pb2.NodeOrders(orders=[order_message(order) for order in orders])
+def _orders(orders: tuple[Order, ...]) -> bytes:
+    return registry_pb2.NodeOrders(orders=[order_message(order) for order in orders]).SerializeToString()

@@ -47,9 +47,9 @@ def stream_handler(
     host: Host[Heard, Said],
     request: type[Message],
     read: Callable[[Any], Heard],
-    write: Callable[[Said], Message],
+    write: Callable[[Said], bytes],
 ) -> grpc.RpcMethodHandler:
-    """A method that gives ``host`` a session for each stream; ``read`` and ``write`` translate messages."""
+    """A method that gives ``host`` a session for each stream; ``read`` and ``write`` translate its messages."""
 
     async def listen(context: Context, session: Session[Heard, Said]) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
@@ -70,7 +70,7 @@ def stream_handler(
         await refusing(context, stream(context))
 
     return grpc.stream_stream_rpc_method_handler(
-        handle, request_deserializer=request.FromString, response_serializer=_bytes
+        handle, request_deserializer=request.FromString, response_serializer=None
     )
 
 
@@ -86,7 +86,3 @@ async def _converse(listen: Awaitable[None], speak: Awaitable[None]) -> None:
     for result in results:
         if isinstance(result, Exception):
             raise result
-
-
-def _bytes(message: Message) -> bytes:
-    return message.SerializeToString()

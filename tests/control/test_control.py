@@ -24,6 +24,7 @@ from ambient.rpc import access, mesh, operator, trust, wire
 from ambient.rpc.certificates import sign
 from ambient.rpc.channel import Dialer, open_bootstrap_channel, open_channel
 from ambient.rpc.errors import PermissionDenied, Unauthenticated
+from ambient.rpc.holdings import Holdings
 from ambient.rpc.registration import Accepted, LocalWorkload, Refused, Registration
 from ambient.rpc.subscription import Subscription
 from ambient.rpc.wire import Update
@@ -98,7 +99,9 @@ class Node:
         self.orders = {}
         self._refuse = refuse
         self._changed = asyncio.Event()
-        self.subscription = Subscription(self.dialer, credentials.identity.node, held=held)
+        self.held = Holdings()
+        self.held.apply(wire.Update(tuple(held)))
+        self.subscription = Subscription(self.dialer, credentials.identity.node, self.held)
         self.registration = Registration(self.dialer, self._ordered)
         self._tasks = []
 
@@ -133,6 +136,7 @@ class Node:
         refused = self._refuse(update)
         nouns = tuple(raw for raw in update.upserted if raw.type_url not in trust.TYPES)
         decoded, errors = wire.decode(wire.accepted(Update(nouns, update.removed), refused))
+        self.held.apply(wire.accepted(update, {**refused, **errors}))
         self.snapshot = delta.apply(self.snapshot, decoded)
         self._changed.set()
         return {**refused, **errors}
