@@ -21,16 +21,39 @@ class BadPattern(ConfigError):
     reason = "bad_pattern"
 
 
-class Pattern(Protocol):
-    """A compiled pattern, as far as it is used."""
+class Pattern:
+    """A compiled pattern."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self, made: _Made) -> None:
+        self._made = made
+
+    @property
+    def groups(self) -> int:
+        """How many it has."""
+        return self._made.groups
+
+    def fits(self, text: str) -> bool:
+        """Whether all of ``text`` does; what is no Unicode fits nothing."""
+        try:
+            return self._made.fullmatch(text) is not None
+        except UnicodeEncodeError:
+            return False
+
+    def replaced(self, replacement: str, text: str) -> str:
+        r"""``text`` with all that fits replaced; ``\1`` is a group."""
+        return self._made.sub(replacement, text)
+
+
+class _Made(Protocol):
+    """What re2 gives, as far as it is used."""
 
     groups: int
 
-    def fullmatch(self, text: str) -> object | None:
-        """None, unless all of ``text`` fits."""
+    def fullmatch(self, text: str) -> object | None: ...
 
-    def sub(self, replacement: str, text: str) -> str:
-        r"""``text`` with what fits replaced; ``\1`` is a group."""
+    def sub(self, repl: str, text: str) -> str: ...
 
 
 @lru_cache(_MOST_REMEMBERED)
@@ -41,10 +64,9 @@ def compiled(pattern: str, *, ignore_case: bool = False) -> Pattern:
     options.case_sensitive = not ignore_case
     options.max_mem = _MOST_MEMORY
     try:
-        made: Pattern = re2.compile(pattern, options)
+        return Pattern(re2.compile(pattern, options))
     except (re2.error, UnicodeEncodeError) as error:
         raise BadPattern(f"is {pattern!r}, which is no RE2 pattern: {_said(error)}") from error
-    return made
 
 
 def why_bad(pattern: str) -> str | None:

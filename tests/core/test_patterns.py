@@ -14,7 +14,7 @@ from ambient.core.patterns import BadPattern, compiled, why_bad
     ],
 )
 def test_all_of_a_text_must_fit(pattern, ignore_case, text, fits):
-    assert (compiled(pattern, ignore_case=ignore_case).fullmatch(text) is not None) is fits
+    assert compiled(pattern, ignore_case=ignore_case).fits(text) is fits
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,13 @@ def test_what_re2_does_not_take_is_told(pattern, why, capfd):
 
 
 def test_a_text_that_backtracking_would_never_finish_costs_nothing():
-    assert compiled("(a+)+b").fullmatch("a" * 100_000) is None
+    assert not compiled("(a+)+b").fits("a" * 100_000)
     assert why_bad("(a+)+b") is None
+
+
+def test_what_is_no_unicode_fits_nothing():
+    assert not compiled(".*").fits("/\udc80")
+
+
+def test_groups_are_put_back():
+    assert compiled("/v1/(.*)").replaced(r"/v2/\1", "/v1/orders") == "/v2/orders"
