@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ambient.core.checksum import moved
 from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
 from ambient.rpc import trust
@@ -78,6 +79,8 @@ def about(resource: Resource) -> About:
             return About(reach=resource.namespace)
         case Authorization():
             return About(reach=resource.key)
+        case ServiceRoutes():
+            return About()
 
 
 NOTHING_SPECIAL: Final = About()

@@ -15,7 +15,7 @@ from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, Name, RawResource, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +69,8 @@ def encode_name(resource: Resource) -> Name:
             return ADDRESS, resource.key
         case Authorization():
             return AUTHORIZATION, resource.key
+        case ServiceRoutes():
+            return ROUTES, resource.service
 
 
 def _raw(of: Name, message: Message) -> RawResource:

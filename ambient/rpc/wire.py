@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 ADDRESS: Final = "type.googleapis.com/istio.workload.Address"
 AUTHORIZATION: Final = "type.googleapis.com/istio.security.Authorization"
+ROUTES: Final = "type.googleapis.com/ambient.route.v1.ServiceRoutes"
 
 T = TypeVar("T")
 Name = tuple[str, str]
