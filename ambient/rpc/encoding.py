@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -18,7 +18,7 @@ from ambient.rpc.pb.istio.workload import workload_pb2
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, Name, RawResource, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from google.protobuf.message import Message
 
@@ -34,22 +34,24 @@ if TYPE_CHECKING:
     )
     from ambient.core.model.service import Port
 
+Noun: TypeAlias = Workload | Service | Authorization
+
 
 def encode_delta(delta: Delta) -> Update:
     """A change of the mesh as it travels."""
     removed = [(ADDRESS, name) for name in delta.removed_addresses]
     removed += [(AUTHORIZATION, name) for name in delta.removed_authorizations]
-    return Update(
-        tuple(
-            encode_resource(resource)
-            for resource in delta.upserted
-            if not isinstance(resource, ServiceRoutes)
-        ),
-        tuple(removed),
-    )
+    return Update(tuple(encode_resource(noun) for noun in nouns(delta)), tuple(removed))
 
 
-def encode_resource(resource: Workload | Service | Authorization) -> RawResource:
+def nouns(delta: Delta) -> Iterator[Noun]:
+    """What comes or changes, of what travels."""
+    for resource in delta.upserted:
+        if not isinstance(resource, ServiceRoutes):
+            yield resource
+
+
+def encode_resource(resource: Noun) -> RawResource:
     """One noun; its version is a hash of its content, so that a restarted control plane names it the same."""
     match resource:
         case Workload():
@@ -60,7 +62,7 @@ def encode_resource(resource: Workload | Service | Authorization) -> RawResource
             return _raw(encode_name(resource), _authorization(resource))
 
 
-def encode_name(resource: Resource) -> Name:
+def encode_name(resource: Noun) -> Name:
     """What it is known by on the wire."""
     match resource:
         case Workload():
