@@ -42,7 +42,7 @@ from ambient.core.pki import issue, verify
 from ambient.rpc.access import access_service
 from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
-from ambient.rpc.encoding import encode_delta, encode_name, nouns
+from ambient.rpc.encoding import encode_delta, encode_name
 from ambient.rpc.mesh import Status, mesh_service
 from ambient.rpc.operator import SOCKET
 from ambient.rpc.reporting import registry_service
@@ -297,7 +297,7 @@ class Control:
 
     def _publish(self, change: Delta) -> None:
         if change != Delta():
-            named = {encode_name(noun): about(noun) for noun in nouns(change)}
+            named = {encode_name(resource): about(resource) for resource in change.upserted}
             self._publisher.publish(encode_delta(change), named)
 
     async def _state_checksums(self) -> None:

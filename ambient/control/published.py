@@ -20,8 +20,8 @@ from ambient.rpc import trust
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION
 
 if TYPE_CHECKING:
+    from ambient.core.delta import Resource
     from ambient.rpc.discovery import Entry
-    from ambient.rpc.encoding import Noun
 
 
 class Audience(Enum):
@@ -57,7 +57,7 @@ class About:
     """Which concern brings it to a node; empty: it concerns all."""
 
 
-def about(resource: Noun) -> About:
+def about(resource: Resource) -> About:
     """Who needs one of the mesh's nouns.
 
     Aliases are those that a ztunnel asks for: ``network/address``. A policy is enforced where its workloads run, so it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -18,11 +18,11 @@ from ambient.rpc.pb.istio.workload import workload_pb2
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, Name, RawResource, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from google.protobuf.message import Message
 
-    from ambient.core.delta import Delta
+    from ambient.core.delta import Delta, Resource
     from ambient.core.model.address import GatewayAddress
     from ambient.core.model.authorization import (
         Clause,
@@ -34,24 +34,22 @@ if TYPE_CHECKING:
     )
     from ambient.core.model.service import Port
 
-Noun: TypeAlias = Workload | Service | Authorization
-
 
 def encode_delta(delta: Delta) -> Update:
     """A change of the mesh as it travels."""
     removed = [(ADDRESS, name) for name in delta.removed_addresses]
     removed += [(AUTHORIZATION, name) for name in delta.removed_authorizations]
-    return Update(tuple(encode_resource(noun) for noun in nouns(delta)), tuple(removed))
+    return Update(
+        tuple(
+            encode_resource(resource)
+            for resource in delta.upserted
+            if not isinstance(resource, ServiceRoutes)
+        ),
+        tuple(removed),
+    )
 
 
-def nouns(delta: Delta) -> Iterator[Noun]:
-    """What comes or changes, of what travels."""
-    for resource in delta.upserted:
-        if not isinstance(resource, ServiceRoutes):
-            yield resource
-
-
-def encode_resource(resource: Noun) -> RawResource:
+def encode_resource(resource: Workload | Service | Authorization) -> RawResource:
     """One noun; its version is a hash of its content, so that a restarted control plane names it the same."""
     match resource:
         case Workload():
@@ -62,7 +60,7 @@ def encode_resource(resource: Noun) -> RawResource:
             return _raw(encode_name(resource), _authorization(resource))
 
 
-def encode_name(resource: Noun) -> Name:
+def encode_name(resource: Resource) -> Name:
     """What it is known by on the wire."""
     match resource:
         case Workload():
