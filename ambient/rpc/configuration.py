@@ -51,6 +51,10 @@ class Reason(Enum):
     DUPLICATE = "duplicate"
     OTHER_SOURCE = "other_source"
     STALE = "stale"
+    PARENT = "parent"
+    KIND = "kind"
+    UNSUPPORTED = "unsupported"
+    INCOMPATIBLE = "incompatible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +357,10 @@ _REASONS: Final = {
     Reason.DUPLICATE: pb.REASON_DUPLICATE,
     Reason.OTHER_SOURCE: pb.REASON_OTHER_SOURCE,
     Reason.STALE: pb.REASON_STALE,
+    Reason.PARENT: pb.REASON_PARENT,
+    Reason.KIND: pb.REASON_KIND,
+    Reason.UNSUPPORTED: pb.REASON_UNSUPPORTED,
+    Reason.INCOMPATIBLE: pb.REASON_INCOMPATIBLE,
 }
 _REASONS_BACK: Final = {number: reason for reason, number in _REASONS.items()}
 

@@ -36,6 +36,10 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_DUPLICATE: _ClassVar[Reason]
     REASON_OTHER_SOURCE: _ClassVar[Reason]
     REASON_STALE: _ClassVar[Reason]
+    REASON_PARENT: _ClassVar[Reason]
+    REASON_KIND: _ClassVar[Reason]
+    REASON_UNSUPPORTED: _ClassVar[Reason]
+    REASON_INCOMPATIBLE: _ClassVar[Reason]
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_CREATED: Outcome
 OUTCOME_CONFIGURED: Outcome
@@ -57,6 +61,10 @@ REASON_UNKNOWN_KIND: Reason
 REASON_DUPLICATE: Reason
 REASON_OTHER_SOURCE: Reason
 REASON_STALE: Reason
+REASON_PARENT: Reason
+REASON_KIND: Reason
+REASON_UNSUPPORTED: Reason
+REASON_INCOMPATIBLE: Reason
 
 class ObjectName(_message.Message):
     __slots__ = ("kind", "namespace", "name")
