@@ -289,6 +289,8 @@ class _Composition:
 
     def _backend(self, backend: Backend, origin: Origin, caller: str) -> Backend:
         filters = self._filters(backend.filters, origin, caller)
+        if backend.trouble:  # Its own object's translation has told of it.
+            return replace(backend, filters=filters)
         service = self.mesh.service(backend.service)
         if service is None:
             trouble = (
