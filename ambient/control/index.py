@@ -19,12 +19,16 @@ from ambient.control.objects import (
     AuthorizationPolicy,
     BackendPolicy,
     DestinationRule,
+    Gateway,
     Key,
     L7Object,
+    Mesh,
+    MeshConfig,
     Mode,
     Namespace,
     Object,
     PeerAuthentication,
+    RateLimitPolicy,
     Route,
     SelectingService,
     Selector,
@@ -199,6 +203,8 @@ class Index:
                     | ServiceProfile() as said
                 ):
                     touched.said[key] = said if key in objects else None
+                case Gateway() | Mesh() | RateLimitPolicy() | MeshConfig():
+                    pass
                 case _:
                     self._touch(key, touched)
         for key in gone:
@@ -286,6 +292,8 @@ class Index:
                 case SelectingService() | WorkloadEntry():
                     self._refused[key] = _FRESH
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
+                    pass
+                case Gateway() | Mesh() | RateLimitPolicy() | MeshConfig():
                     pass
 
     def _settle_claims(self, touched: _Touched) -> None:

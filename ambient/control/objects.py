@@ -11,8 +11,10 @@ from immutables import Map
 
 from ambient.core.model.address import IpAddress
 from ambient.core.model.authorization import Authorization
+from ambient.core.model.limit import RateLimit
 from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.traffic import Accrual, RetryBudget, TrafficPolicies
 from ambient.core.model.workload import Locality
 
@@ -255,8 +257,84 @@ class ServiceProfile:
         return Key("ServiceProfile", self.namespace, self.host)
 
 
+class WaypointFor(Enum):
+    """Which destinations a waypoint is for."""
+
+    SERVICE = "service"
+    WORKLOAD = "workload"
+    ALL = "all"
+    NONE = "none"
+
+
+class Listener(NamedTuple):
+    """A port of a gateway."""
+
+    name: str
+    port: int
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A waypoint; or a gateway of somebody else's class, which ``waypoint_for`` None says."""
+
+    namespace: str
+    name: str
+    waypoint_for: WaypointFor | None
+    listeners: tuple[Listener, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Gateway", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """A mesh of the Gateway API, ours or another."""
+
+    name: str
+    is_ours: bool
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("XMesh", "", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitPolicy:
+    """How many requests services take."""
+
+    namespace: str
+    name: str
+    targets: tuple[ServiceRef, ...]
+    limits: tuple[RateLimit, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("RateLimitPolicy", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """Settings of the whole mesh."""
+
+    namespace: str
+    name: str
+    settings: MeshSettings
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("MeshConfig", self.namespace, self.name)
+
+
 L7Object: TypeAlias = Route | BackendPolicy | VirtualService | DestinationRule | ServiceProfile
 """What becomes part of the routes of a service."""
+Deferred: TypeAlias = Gateway | Mesh | RateLimitPolicy | MeshConfig
+"""What is understood, and not carried out yet."""
 Object: TypeAlias = (
     Namespace
     | ServiceAccount
@@ -265,6 +343,7 @@ Object: TypeAlias = (
     | PeerAuthentication
     | AuthorizationPolicy
     | L7Object
+    | Deferred
 )
 
 

@@ -45,7 +45,7 @@ def _path(details: ErrorDetails) -> str:
         elif _is_field(part):
             path += f".{part}" if path else part
     if details["type"] == "wrong_at":
-        path += f".{details['ctx']['field']}"
+        path += f".{details['ctx']['field']}" if path else details["ctx"]["field"]
     return path
 
 
@@ -76,7 +76,11 @@ def _text(details: ErrorDetails, shape: type[Shape]) -> str:
         case "literal_error":
             return f"is {say(value)}; it is {details['ctx']['expected']}".replace("'", "")
         case "int_type" | "int_parsing":
-            return f"is {say(value)}; it is a number, without quotes"
+            return f"is {say(value)}; it is a whole number, without quotes"
+        case "string_too_long":
+            return f"has {len(value)} characters; the most is {details['ctx']['max_length']}"
+        case "string_too_short":
+            return "is empty; write something, or leave it out"
         case "bool_type":
             return f"is {say(value)}; it is true or false"
         case "tuple_type" | "list_type":

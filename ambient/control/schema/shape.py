@@ -115,6 +115,13 @@ def not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def at_least_one(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A check of what cannot be left out."""
+    if not values:
+        raise wrong("is empty; list at least one value")
+    return values
+
+
 def at_most(count: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     """A check: no more values than so many."""
 

@@ -10,11 +10,15 @@ from pydantic import ValidationError
 from ambient.control.objects import Key
 from ambient.control.schema.problems import problems
 from ambient.control.translate import (
+    ambient,
+    gateway,
+    gateway_routes,
     istio_destination_rule,
     istio_networking,
     istio_security,
     istio_virtual_service,
     kubernetes,
+    linkerd,
 )
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.errors import ConfigError
@@ -23,10 +27,14 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     kind.name: kind
     for kind in (
         *kubernetes.KINDS,
+        *gateway_routes.KINDS,
+        *gateway.KINDS,
         *istio_destination_rule.KINDS,
         *istio_networking.KINDS,
         *istio_security.KINDS,
         *istio_virtual_service.KINDS,
+        *linkerd.KINDS,
+        *ambient.KINDS,
     )
 }
 

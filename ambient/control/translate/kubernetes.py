@@ -11,6 +11,7 @@ from ambient.control.objects import Namespace, SelectingService, ServiceAccount,
 from ambient.control.problem import Problem, no_effect
 from ambient.control.schema import kubernetes as schema
 from ambient.control.schema.shape import ip_or_none
+from ambient.control.translate import linkerd_annotations
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.service import Port, Service
@@ -86,7 +87,8 @@ def _service(read: schema.ServiceDocument, _: tuple[str, ...]) -> Translated:
         allow_unhealthy=spec.publish_not_ready_addresses,
     )
     selector = Map(spec.selector) if spec.selector and spec.type != "ExternalName" else None
-    return Translated(SelectingService(service, selector, ports), tuple(warnings))
+    annotated, slips = linkerd_annotations.of_service(metadata, [port.service_port for port in ports])
+    return Translated(SelectingService(service, selector, ports, annotated), (*warnings, *slips))
 
 
 KINDS: Final = (

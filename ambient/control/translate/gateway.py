@@ -1,0 +1,126 @@
+"""gateway.networking.k8s.io Gateway, and gateway.networking.x-k8s.io."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ambient.control.objects import BackendPolicy, Gateway, Listener, Mesh, ServiceRef, WaypointFor
+from ambient.control.problem import Problem, Reason, no_effect
+from ambient.control.schema import gateway as schema
+from ambient.control.schema.gateway_routes import GROUP
+from ambient.control.translate.kind import Kind, Translated, Untranslatable
+from ambient.core.model.traffic import RatioBudget
+
+GATEWAY_VERSIONS: Final = tuple(f"{GROUP}/{version}" for version in ("v1", "v1beta1"))
+X_VERSIONS: Final = ("gateway.networking.x-k8s.io/v1alpha1",)
+
+WAYPOINT_CLASSES: Final = ("ambient-waypoint", "istio-waypoint")
+WAYPOINT_FOR: Final = ("ambient.dev/waypoint-for", "istio.io/waypoint-for")
+"""Labels of a waypoint; the first that is set counts."""
+CONTROLLER: Final = "ambient.dev/mesh"
+"""What an XMesh of ours is controlled by."""
+
+
+def _gateway(read: schema.GatewayDocument, _: tuple[str, ...]) -> Translated:
+    spec, metadata = read.spec, read.metadata
+    waypoint_for = None
+    if spec.gateway_class_name in WAYPOINT_CLASSES:
+        waypoint_for = _waypoint_for(metadata.labels)
+        warnings = [no_effect("spec.gatewayClassName", "has no effect yet; waypoints are not carried out")]
+        warnings += [
+            no_effect(f"spec.{field}", "has no effect on a waypoint")
+            for field, value in (
+                ("addresses", spec.addresses),
+                ("infrastructure", spec.infrastructure),
+                ("allowedListeners", spec.allowed_listeners),
+                ("defaultScope", spec.default_scope),
+                ("tls", spec.tls),
+            )
+            if value
+        ]
+    else:
+        warnings = [
+            no_effect(
+                "spec.gatewayClassName",
+                f'is "{spec.gateway_class_name}", which is not ours, so it has no effect; '
+                f"ours is {WAYPOINT_CLASSES[0]}",
+            )
+        ]
+    gateway = Gateway(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        waypoint_for=waypoint_for,
+        listeners=tuple(
+            Listener(listener.name, listener.port, listener.protocol) for listener in spec.listeners
+        ),
+    )
+    return Translated(gateway, tuple(warnings))
+
+
+def _waypoint_for(labels: dict[str, str]) -> WaypointFor:
+    label = next((label for label in WAYPOINT_FOR if label in labels), None)
+    if label is None:
+        return WaypointFor.SERVICE
+    known = [mode.value for mode in WaypointFor]
+    if labels[label] not in known:
+        text = f'is "{labels[label]}"; it is {", ".join(known[:-1])} or {known[-1]}'
+        raise Untranslatable((Problem(f'metadata.labels["{label}"]', text),))
+    return WaypointFor(labels[label])
+
+
+def _mesh(read: schema.MeshDocument, _: tuple[str, ...]) -> Translated:
+    spec = read.spec
+    warnings = []
+    if spec.controller_name != CONTROLLER:
+        warnings.append(
+            no_effect(
+                "spec.controllerName",
+                f'is "{spec.controller_name}", which is not ours, so it has no effect; ours is {CONTROLLER}',
+            )
+        )
+    elif spec.parameters_ref is not None:
+        warnings.append(
+            no_effect(
+                "spec.parametersRef", "has no effect; settings are the MeshConfig of the root namespace"
+            )
+        )
+    return Translated(Mesh(read.metadata.name, spec.controller_name == CONTROLLER), tuple(warnings))
+
+
+def _backend_traffic_policy(read: schema.BackendTrafficPolicyDocument, _: tuple[str, ...]) -> Translated:
+    spec, metadata = read.spec, read.metadata
+    warnings = []
+    targets = []
+    for i, target in enumerate(spec.target_refs):
+        if target.kind == "Service" and target.group in {"", "core"}:
+            targets.append(ServiceRef(metadata.namespace, target.name))
+        else:
+            text = f"is {target.kind}, which it has no effect on; name a Service, with group: ''"
+            warnings.append(Problem(f"spec.targetRefs[{i}].kind", text, Reason.KIND))
+    if spec.session_persistence is not None:
+        warnings.append(no_effect("spec.sessionPersistence", "has no effect; nothing here carries it out"))
+    policy = BackendPolicy(
+        kind="XBackendTrafficPolicy",
+        namespace=metadata.namespace,
+        name=metadata.name,
+        created=metadata.creation_timestamp or "",
+        targets=tuple(targets),
+        budget=None if spec.retry_constraint is None else _budget(spec.retry_constraint),
+    )
+    return Translated(policy, tuple(warnings))
+
+
+def _budget(constraint: schema.RetryConstraint) -> RatioBudget:
+    rate = constraint.min_retry_rate
+    return RatioBudget(
+        ratio=constraint.budget.percent / 100,
+        least_per_second=rate.count / rate.interval.total_seconds(),
+        window=constraint.budget.interval,
+    )
+
+
+KINDS: Final = (
+    Kind("Gateway", GATEWAY_VERSIONS, schema.GatewayDocument, _gateway),
+    Kind("XMesh", X_VERSIONS, schema.MeshDocument, _mesh, is_namespaced=False),
+    Kind("XBackendTrafficPolicy", X_VERSIONS, schema.BackendTrafficPolicyDocument, _backend_traffic_policy),
+)
