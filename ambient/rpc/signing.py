@@ -15,6 +15,8 @@ from ambient.rpc.pb.istio.v1.auth import ca_pb2
 from ambient.rpc.server import calling_node, refusing, service
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ambient.core.model.identity import NodeId
     from ambient.rpc.server import Context, Service
 
@@ -47,18 +49,21 @@ def signing_service(signer: Signer, *, by_token: bool) -> Service:
             return signer.sign_for_token(_bearer(context), _request(message))
         return signer.sign_for_node(calling_node(context), _request(message))
 
-    async def handle(
-        message: ca_pb2.IstioCertificateRequest, context: Context
-    ) -> ca_pb2.IstioCertificateResponse:
-        chain = await refusing(context, sign(message, context))
-        return ca_pb2.IstioCertificateResponse(cert_chain=[certificate.decode() for certificate in chain])
+    async def handle(message: ca_pb2.IstioCertificateRequest, context: Context) -> bytes:
+        return signing_response(await refusing(context, sign(message, context)))
 
     handler = grpc.unary_unary_rpc_method_handler(
         handle,
         request_deserializer=ca_pb2.IstioCertificateRequest.FromString,
-        response_serializer=ca_pb2.IstioCertificateResponse.SerializeToString,
+        response_serializer=None,
     )
     return service("istio.v1.auth.IstioCertificateService", {"CreateCertificate": handler})
+
+
+def signing_response(chain: Iterable[bytes]) -> bytes:
+    """An ``IstioCertificateResponse``: PEM each, leaf first."""
+    response = ca_pb2.IstioCertificateResponse(cert_chain=[certificate.decode() for certificate in chain])
+    return response.SerializeToString()
 
 
 def _request(message: ca_pb2.IstioCertificateRequest) -> SigningRequest:
