@@ -23,6 +23,8 @@ _VERBS: Final = (
     "workload",
     "token",
     "certificate",
+    "why",
+    "authz",
     "version",
     "completion",
 )

@@ -22,7 +22,9 @@ from ambient.control.audit import FILE, Audit
 from ambient.control.authorities import BUNDLE, Authorities
 from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import API, Catalog
+from ambient.control.circumstances import Circumstances
 from ambient.control.configuration import Configuration
+from ambient.control.explainer import Explainer
 from ambient.control.folder import Folder
 from ambient.control.given import Given
 from ambient.control.index import Index, Settings
@@ -43,6 +45,7 @@ from ambient.rpc.access import access_service
 from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta, encode_name
+from ambient.rpc.explanation import explanation_service
 from ambient.rpc.mesh import Status, mesh_service
 from ambient.rpc.operator import SOCKET
 from ambient.rpc.reporting import registry_service
@@ -128,6 +131,14 @@ class Control:
             time.monotonic,
             {API: str(options.state_dir), **{source.name: source.place for source in self._sources}},
         )
+        circumstances = Circumstances(
+            self._index,
+            lambda: self._catalog.objects,
+            lambda key: tuple(map(str, self._catalog.problems(key))),
+            self._overview.nodes,
+            self._trust.certificates,
+        )
+        self._explainer = Explainer(self._index, circumstances, clock)
         self._configuration = Configuration(
             self._catalog, store.objects, self._index, self._registry.announce, clock
         )
@@ -203,6 +214,7 @@ class Control:
                 configuration_service(self._configuration),
                 mesh_service(self._overview),
                 access_service(self._access),
+                explanation_service(self._explainer),
             ],
         )
         stack.push_async_callback(operator.stop)
