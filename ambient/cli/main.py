@@ -22,9 +22,7 @@ _VERBS: Final = (
     "proxy",
     "workload",
     "token",
-    "certificate",
-    "why",
-    "authz",
+    "certs",
     "version",
     "completion",
 )
