@@ -22,7 +22,9 @@ _VERBS: Final = (
     "proxy",
     "workload",
     "token",
-    "certs",
+    "certificate",
+    "why",
+    "authz",
     "version",
     "completion",
 )

@@ -50,9 +50,9 @@ def show(
 def data(output: Output, content: Any) -> None:  # noqa: ANN401  # JSON.
     """Print JSON or YAML."""
     if output is Output.YAML:
-        import yaml  # noqa: PLC0415  # `ambient --help` must not load it.
+        from ambient.cli import yaml_text  # noqa: PLC0415  # `ambient --help` must not load YAML.
 
-        typer.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000), nl=False)
+        typer.echo(yaml_text.of(content), nl=False)
     else:
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
