@@ -19,7 +19,7 @@ from ambient.core.errors import ConfigError
 ROUND_SECONDS: Final = 0.08
 """Two rounds and the way to the nodes stay well within the second that a change may take."""
 
-_SUFFIXES: Final = (".yaml", ".yml", ".json")
+SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _stamps(root: Path) -> dict[str, Stamp]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if name.endswith(_SUFFIXES) and not name.startswith("."):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
                 path = os.path.join(folder, name)  # noqa: PTH118
                 try:
                     status = os.stat(path)  # noqa: PTH116

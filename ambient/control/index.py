@@ -163,6 +163,25 @@ class Index:
         """The word on each workload of a node, by uid."""
         return self._orders.get(node, {})
 
+    def reported(self, uid: str) -> LocalWorkload | None:
+        """An accepted workload as its node reported it."""
+        node = self._node_of.get(uid)
+        return None if node is None else self._registered[node][uid]
+
+    def labels(self, workload: Workload) -> Mapping[str, str]:
+        """All labels of a workload of the mesh."""
+        member = self._members.get(workload.namespace, {}).get(workload.uid)
+        return {} if member is None else member.labels
+
+    def refusal(self, namespace: str, name: str) -> str | None:
+        """Why a workload that a node reports under a name is not in the mesh."""
+        for node, uid in sorted(self._waiting):
+            order = self._orders.get(node, {}).get(uid)
+            reported = self._registered[node][uid]
+            if isinstance(order, Refused) and (reported.namespace, reported.name) == (namespace, name):
+                return order.why
+        return None
+
     def registered(self, node: str) -> Mapping[str, LocalWorkload]:
         """What a node has reported, by uid."""
         return self._registered.get(node, {})

@@ -22,7 +22,9 @@ from ambient.control.audit import FILE, Audit
 from ambient.control.authorities import BUNDLE, Authorities
 from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import API, Catalog
+from ambient.control.circumstances import Circumstances
 from ambient.control.configuration import Configuration
+from ambient.control.explainer import Explainer
 from ambient.control.folder import Folder
 from ambient.control.given import Given
 from ambient.control.index import Index, Settings
@@ -34,16 +36,16 @@ from ambient.control.shown import Shown
 from ambient.control.sources import Changes, Source
 from ambient.control.store import Store
 from ambient.control.tokens import Tokens
-from ambient.control.trust import SHORTEST_ROOT, Trust, check_signs
+from ambient.control.trust import SHORTEST_ROOT, Trust
 from ambient.core.delta import Delta
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
 from ambient.core.pki import issue, verify
 from ambient.rpc.access import access_service
-from ambient.rpc.authority import certificates_service
 from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta, encode_name
+from ambient.rpc.explanation import explanation_service
 from ambient.rpc.mesh import Status, mesh_service
 from ambient.rpc.operator import SOCKET
 from ambient.rpc.reporting import registry_service
@@ -129,6 +131,14 @@ class Control:
             time.monotonic,
             {API: str(options.state_dir), **{source.name: source.place for source in self._sources}},
         )
+        circumstances = Circumstances(
+            self._index,
+            lambda: self._catalog.objects,
+            lambda key: tuple(map(str, self._catalog.problems(key))),
+            self._overview.nodes,
+            self._trust.certificates,
+        )
+        self._explainer = Explainer(self._index, circumstances, clock)
         self._configuration = Configuration(
             self._catalog, store.objects, self._index, self._registry.announce, clock
         )
@@ -204,7 +214,7 @@ class Control:
                 configuration_service(self._configuration),
                 mesh_service(self._overview),
                 access_service(self._access),
-                certificates_service(self._trust),
+                explanation_service(self._explainer),
             ],
         )
         stack.push_async_callback(operator.stop)
@@ -316,7 +326,6 @@ class Control:
         ledger = Ledger(store)
         authorities = Authorities(store.folder, ledger, options.trust_domain, options.root_lifetime)
         authorities.open(clock(), given)
-        check_signs(authorities, clock(), options.state_dir)
         shown = Shown(
             lambda: authorities.signer,
             options.trust_domain,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from ambient.control.objects import Mode, PeerAuthentication
+from ambient.control.objects import Mode, PeerAuthentication, selects
 from ambient.core.model.authorization import (
     Action,
     Authorization,
@@ -60,6 +61,28 @@ def oldest(policies: tuple[PeerAuthentication, ...]) -> PeerAuthentication | Non
         key=lambda policy: (policy.created == "", policy.created, policy.namespace, policy.name),
         default=None,
     )
+
+
+def refusing_plaintext(
+    policies: Iterable[PeerAuthentication], namespace: str, labels: Mapping[str, str], roots: Collection[str]
+) -> PeerAuthentication | None:
+    """The policy by which a workload with ``labels`` takes no plaintext, on some port at least; None: it takes it.
+
+    Workload before namespace before mesh; the first that sets a mode counts.
+    """
+    every = tuple(policies)
+    selecting = tuple(
+        one for one in every if one.namespace == namespace and one.selector and selects(one.selector, labels)
+    )
+    own = oldest(selecting) if namespace not in roots else None
+    wide = [
+        oldest(tuple(one for one in every if one.namespace in places and not one.selector))
+        for places in ((namespace,) if namespace not in roots else (), roots)
+    ]
+    if own is not None and Mode.STRICT in own.ports.values():
+        return own
+    deciding = next((one for one in (own, *wide) if one is not None and one.mode is not Mode.UNSET), None)
+    return deciding if deciding is not None and deciding.mode is Mode.STRICT else None
 
 
 def _synthetic(namespace: str, name: str, match: Match) -> Authorization:

@@ -195,7 +195,7 @@ def test_of_matches_of_one_name_the_first_counts(match, where):
         ),
         pytest.param(
             "{method: {type: RegularExpression, method: 'C.*'}}",
-            RouteMatch(path=PathMatch(PathMatchKind.REGEX, "/(?:[^/]+)/(?:C.*)")), id="regex-of-any-service",
+            RouteMatch(path=PathMatch(PathMatchKind.REGEX, "/[^/]+/(?:C.*)")), id="regex-of-any-service",
         ),
         pytest.param("{headers: [{name: A, value: b}]}", RouteMatch(headers=(HeaderMatch("a", TextMatch(EXACT, "b")),)), id="header"),
     ],

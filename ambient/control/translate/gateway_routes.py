@@ -345,9 +345,9 @@ def _grpc_path(method: schema.GrpcMethodMatch) -> PathMatch:
     """What a call's path must be, which is ``/SERVICE/METHOD``."""
     any_name = "[^/]+"
     if method.type == "RegularExpression":
-        return PathMatch(
-            PathMatchKind.REGEX, f"/(?:{method.service or any_name})/(?:{method.method or any_name})"
-        )
+        service = f"(?:{method.service})" if method.service else any_name
+        name = f"(?:{method.method})" if method.method else any_name
+        return PathMatch(PathMatchKind.REGEX, f"/{service}/{name}")
     if not method.service:
         return PathMatch(PathMatchKind.REGEX, f"/{any_name}/{method.method}")
     if not method.method:

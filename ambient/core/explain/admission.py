@@ -67,13 +67,15 @@ def node(workload: Workload, circumstances: Circumstances, role: str) -> Iterato
 
 def certificate(workload: Workload, circumstances: Circumstances, now: datetime) -> Iterator[Step]:
     """Whether a workload can prove who it is."""
-    end = circumstances.certificate_end(workload.uid)
+    held = circumstances.certificate(workload.uid)
     who = f"{workload.namespace}/{workload.name}"
-    if end is not None and end <= now:
+    end = None if held is None else held.end
+    if held is not None and (end is None or end <= now):
+        when = "has ended" if end is None else f"ended at {end:%FT%TZ}"
         yield Step(
             Topic.IDENTITY,
             Verdict.FAILS,
-            f"the certificate by which {who} would prove to be {workload.identity} ended at {end:%FT%TZ}",
+            f"the certificate by which {who} would prove to be {workload.identity} {when}",
             remedy=f"see on node {workload.node} why it was not renewed: `ambient certs list --proxy`, and the proxy's log",
         )
     else:

@@ -100,6 +100,14 @@ class NodeStanding:
     """What it would not take, a sentence each."""
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that was issued."""
+
+    end: datetime | None
+    """None: there is none that has not ended."""
+
+
 class Circumstances(Protocol):
     """What a snapshot does not know; None: nobody does."""
 
@@ -115,8 +123,8 @@ class Circumstances(Protocol):
     def node(self, name: str) -> NodeStanding | None:
         """How a node stands."""
 
-    def certificate_end(self, uid: str) -> datetime | None:
-        """When the newest certificate of a workload's identity on its node ends."""
+    def certificate(self, uid: str) -> Certificate | None:
+        """What its node holds to prove a workload's identity."""
 
     def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
         """What is wrong with the newest version of an object whose last good one stands."""

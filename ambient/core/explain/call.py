@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ambient.core.explain import admission, refusals
+from ambient.core.explain import admission, refusals, routes
 from ambient.core.explain.answer import Explanation, Step, Topic, Verdict
 from ambient.core.explain.ends import End, ends_of
 from ambient.core.explain.parties import Called, find_destination, find_source, of
@@ -47,7 +47,14 @@ def _walk(
         return
     if called.service is not None:
         yield from _service(called.service, port, circumstances)
-    yield from _call(snapshot, circumstances, source, called, SocketAddress(called.ip, port), now)
+    target = SocketAddress(called.ip, port)
+    failing = False
+    if called.service is not None:
+        for step in routes.steps(snapshot, source, called.service, target, question):
+            failing |= step.verdict is Verdict.FAILS
+            yield step
+    if not failing:
+        yield from _call(snapshot, circumstances, source, called, target, now)
 
 
 def _call(

@@ -1,7 +1,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ambient.core.explain.answer import Enrolment, NodeStanding
+from ambient.core.explain.answer import Certificate, Enrolment, NodeStanding
 from ambient.core.model.route import Origin
 
 
@@ -13,7 +13,7 @@ class Known:
     refusals: dict[str, str] = field(default_factory=dict)
     stricts: dict[str, Origin] = field(default_factory=dict)
     nodes: dict[str, NodeStanding] = field(default_factory=dict)
-    ends: dict[str, datetime] = field(default_factory=dict)
+    ends: dict[str, datetime | None] = field(default_factory=dict)
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def enrolment(self, uid: str) -> Enrolment | None:
@@ -28,8 +28,9 @@ class Known:
     def node(self, name: str) -> NodeStanding | None:
         return self.nodes.get(name)
 
-    def certificate_end(self, uid: str) -> datetime | None:
-        return self.ends.get(uid.rpartition("/")[2])
+    def certificate(self, uid: str) -> Certificate | None:
+        name = uid.rpartition("/")[2]
+        return Certificate(self.ends[name]) if name in self.ends else None
 
     def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
         return self.problems.get(f"{kind} {namespace}/{name}", ())

@@ -140,6 +140,11 @@ WARNING = Verdict.WARNING
             "see on node n2", id="expired-certificate",
         ),
         pytest.param(
+            (WEB, API, SERVICE), Known(ends={"web": None}), ("web", "api"),
+            (Topic.IDENTITY, FAILS, "the certificate by which shop/web would prove to be spiffe://cluster.local/ns/shop/sa/web has ended"),
+            "see on node n1", id="no-certificate-that-lives",
+        ),
+        pytest.param(
             (WEB, API, replace(SERVICE, waypoint=gateway("shop/way.shop.svc.cluster.local"))), Known(), ("web", "api"),
             (Topic.ROUTE, FAILS, "the call must go through a waypoint that cannot be reached: unknown waypoint: shop/way.shop.svc.cluster.local"),
             "start the waypoint", id="waypoint-missing",
