@@ -29,11 +29,13 @@ from ambient.control.objects import (
     Object,
     PeerAuthentication,
     RateLimitPolicy,
+    RequestAuthentication,
     Route,
     SelectingService,
     Selector,
     ServiceAccount,
     ServiceProfile,
+    Telemetry,
     VirtualService,
     WorkloadEntry,
     selects,
@@ -222,7 +224,14 @@ class Index:
                     | ServiceProfile() as said
                 ):
                     touched.said[key] = said if key in objects else None
-                case Gateway() | Mesh() | RateLimitPolicy() | MeshConfig():
+                case (
+                    Gateway()
+                    | Mesh()
+                    | RateLimitPolicy()
+                    | MeshConfig()
+                    | RequestAuthentication()
+                    | Telemetry()
+                ):
                     pass
                 case _:
                     self._touch(key, touched)
@@ -312,7 +321,14 @@ class Index:
                     self._refused[key] = _FRESH
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
                     pass
-                case Gateway() | Mesh() | RateLimitPolicy() | MeshConfig():
+                case (
+                    Gateway()
+                    | Mesh()
+                    | RateLimitPolicy()
+                    | MeshConfig()
+                    | RequestAuthentication()
+                    | Telemetry()
+                ):
                     pass
 
     def _settle_claims(self, touched: _Touched) -> None:

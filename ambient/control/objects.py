@@ -9,8 +9,10 @@ from typing import NamedTuple, TypeAlias
 
 from immutables import Map
 
+from ambient.core.model import telemetry
 from ambient.core.model.address import IpAddress
 from ambient.core.model.authorization import Authorization
+from ambient.core.model.jwt import JwtRule
 from ambient.core.model.limit import RateLimit
 from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
@@ -331,9 +333,50 @@ class MeshConfig:
         return Key("MeshConfig", self.namespace, self.name)
 
 
+class Target(NamedTuple):
+    """What a waypoint enforces an object for, in the object's namespace."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAuthentication:
+    """Which tokens of users are taken, and by whom: those that are selected, or the targets' waypoints."""
+
+    namespace: str
+    name: str
+    selector: Selector
+    targets: tuple[Target, ...]
+    rules: tuple[JwtRule, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("RequestAuthentication", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What is reported of the traffic of those that are selected, or of the targets."""
+
+    namespace: str
+    name: str
+    created: str
+    """RFC 3339 in UTC; empty: unknown, and younger than any."""
+    selector: Selector
+    targets: tuple[Target, ...]
+    settings: telemetry.Telemetry
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Telemetry", self.namespace, self.name)
+
+
 L7Object: TypeAlias = Route | BackendPolicy | VirtualService | DestinationRule | ServiceProfile
 """What becomes part of the routes of a service."""
-Deferred: TypeAlias = Gateway | Mesh | RateLimitPolicy | MeshConfig
+Deferred: TypeAlias = Gateway | Mesh | RateLimitPolicy | MeshConfig | RequestAuthentication | Telemetry
 """What is understood, and not carried out yet."""
 Object: TypeAlias = (
     Namespace

@@ -31,6 +31,14 @@ def balancer(text):
     return policy(f"{{loadBalancer: {text}}}")
 
 
+def telemetry(spec):
+    return _object("telemetry.istio.io/v1", "Telemetry", spec)
+
+
+def jwt(rule):
+    return _object("security.istio.io/v1", "RequestAuthentication", f"{{jwtRules: [{rule}]}}")
+
+
 def _object(version, kind, spec):
     return f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x, namespace: shop}}\nspec: {spec}\n"
 
@@ -176,6 +184,45 @@ BAD = {
     "outlier-interval": policy("{outlierDetection: {interval: 10}}"),
     "tls-mode": policy("{tls: {mode: STRICT}}"),
     "budget-percent": policy("{retryBudget: {percent: 120}}"),
+    "telemetry-unknown": telemetry("{accessLog: []}"),
+    "telemetry-two-ways": telemetry(
+        "{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: s}]}"
+    ),
+    "tracing-a-mapping": telemetry("{tracing: {randomSamplingPercentage: 1}}"),
+    "tracing-percentage": telemetry("{tracing: [{randomSamplingPercentage: 1000}]}"),
+    "tracing-provider-a-text": telemetry("{tracing: [{providers: [zipkin]}]}"),
+    "tracing-provider-nameless": telemetry("{tracing: [{providers: [{name: ''}]}]}"),
+    "tracing-tag-in-two-ways": telemetry(
+        "{tracing: [{customTags: {a: {literal: {value: x}, header: {name: y}}}}]}"
+    ),
+    "tracing-tag-of-nothing": telemetry("{tracing: [{customTags: {a: {}}}]}"),
+    "tracing-tag-unknown": telemetry("{tracing: [{customTags: {a: {heder: {name: x}}}}]}"),
+    "metric-unknown": telemetry("{metrics: [{overrides: [{match: {metric: REQUESTS}}]}]}"),
+    "metric-twice": telemetry(
+        "{metrics: [{overrides: [{match: {metric: REQUEST_COUNT, customMetric: a}}]}]}"
+    ),
+    "metric-label-without-value": telemetry("{metrics: [{overrides: [{tagOverrides: {a: {}}}]}]}"),
+    "metric-label-gone-with-value": telemetry(
+        "{metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: b}}}]}]}"
+    ),
+    "log-mode": telemetry("{accessLogging: [{match: {mode: BOTH}}]}"),
+    "log-disabled-a-text": telemetry("{accessLogging: [{disabled: 'true'}]}"),
+    "jwt-without-keys": jwt("{audiences: [a]}"),
+    "jwt-keys-twice": jwt("{jwks: '{\"keys\": []}', jwksUri: 'https://a.com/k'}"),
+    "jwt-keys-no-json": jwt("{jwks: 'keys'}"),
+    "jwt-keys-no-set": jwt("{jwks: '{\"kty\": \"RSA\"}'}"),
+    "jwt-uri-a-file": jwt("{jwksUri: 'file:///etc/passwd'}"),
+    "jwt-uri-no-host": jwt("{jwksUri: 'https:///keys'}"),
+    "jwt-uri-with-a-user": jwt("{jwksUri: 'https://a:b@example.com/keys'}"),
+    "jwt-uri-port": jwt("{jwksUri: 'https://example.com:99999/keys'}"),
+    "jwt-uri-metadata": jwt("{jwksUri: 'http://169.254.169.254/keys'}"),
+    "jwt-header-twice": jwt(
+        "{issuer: i, outputClaimToHeaders: [{header: x-a, claim: b}, {header: X-A, claim: c}]}"
+    ),
+    "jwt-header-name": jwt("{issuer: i, outputPayloadToHeader: 'x a'}"),
+    "jwt-presence": jwt("{issuer: i, presence: MANDATORY}"),
+    "jwt-audience-empty": jwt("{issuer: i, audiences: ['']}"),
+    "jwt-misspelt": jwt("{issuer: i, jwksUrl: 'https://a.com/k'}"),
 }  # fmt: skip
 
 

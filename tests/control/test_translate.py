@@ -228,6 +228,29 @@ def test_a_namespaces_mode():
         mode({"ambient.dev/dataplane-mode": "on"})
 
 
+@pytest.mark.parametrize(
+    ("labels", "mode", "warning"),
+    [
+        pytest.param({"istio-injection": "enabled"}, "ambient", "istio-injection", id="injection"),
+        pytest.param({"istio-injection": "disabled"}, "", None, id="no-injection"),
+        pytest.param({"istio-injection": "disabled", "istio.io/rev": "canary"}, "", None, id="no-injection-of-a-revision"),
+        pytest.param({"istio.io/rev": "canary"}, "ambient", "istio.io/rev", id="revision"),
+        pytest.param({"istio-injection": "enabled", "istio.io/rev": "canary"}, "ambient", "istio-injection", id="both"),
+        pytest.param({"istio-injection": "enabled", "ambient.dev/dataplane-mode": "none"}, "none", None, id="our-label-counts-before-it"),
+        pytest.param({"istio.io/rev": "canary", "istio.io/dataplane-mode": "ambient"}, "ambient", None, id="istios-own-label-does-too"),
+    ],
+)  # fmt: skip
+def test_a_namespace_that_asks_for_sidecars(labels, mode, warning):
+    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": labels}}
+    translated = translate(document, ROOTS)
+    assert translated.object.dataplane_mode == mode
+    sentence = (
+        f'metadata.labels["{warning}"] is "{labels.get(warning)}" and enrols the namespace, without sidecars; '
+        "write ambient.dev/dataplane-mode: ambient in its place"
+    )
+    assert [str(one) for one in translated.warnings] == ([sentence] if warning else [])
+
+
 def test_a_service_account_may_be_bound_to_nodes():
     document = {
         "apiVersion": "v1",

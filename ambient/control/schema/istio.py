@@ -10,7 +10,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ambient.control.schema.duration import GoDuration
 from ambient.control.schema.regex import regex
-from ambient.control.schema.shape import Shape, between, is_dns_label, is_dns_name, say, wrong
+from ambient.control.schema.shape import (
+    Shape,
+    WorkloadSelector,
+    between,
+    is_dns_label,
+    is_dns_name,
+    say,
+    wrong,
+    wrong_at,
+)
 
 T = TypeVar("T")
 
@@ -106,3 +115,33 @@ class StringMatch(Shape):
     def is_empty(self) -> bool:
         """Whether it only asks for presence."""
         return self.exact is None and self.prefix is None and self.regex is None
+
+
+class TargetRef(Shape):
+    """What a waypoint enforces an object for."""
+
+    group: str = ""
+    kind: str
+    name: str
+    namespace: str = ""
+
+
+class Targeted(Shape):
+    """The spec of a policy: whom it is for."""
+
+    selector: WorkloadSelector | None = None
+    target_ref: TargetRef | None = None
+    target_refs: Many[TargetRef] = ()
+
+    @model_validator(mode="after")
+    def _selects_one_way(self) -> Self:
+        if self.selector is not None and (self.target_ref is not None or self.target_refs):
+            raise wrong_at("selector", "is set together with targetRefs; keep one of them")
+        if self.target_ref is not None and self.target_refs:
+            raise wrong_at("targetRef", "is set together with targetRefs; keep targetRefs")
+        return self
+
+    @property
+    def targets(self) -> tuple[TargetRef, ...]:
+        """What it is for, however that was written."""
+        return self.target_refs if self.target_ref is None else (self.target_ref,)

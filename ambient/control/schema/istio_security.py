@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ambient.control.schema.istio import Targeted
 from ambient.control.schema.shape import (
     Document,
     Network,
@@ -218,30 +219,12 @@ class AuthorizationRule(Shape):
     )
 
 
-class TargetRef(Shape):
-    """What a waypoint enforces it for."""
-
-    group: str = ""
-    kind: str
-    name: str
-    namespace: str = ""
-
-
-class AuthorizationPolicySpec(Shape):
+class AuthorizationPolicySpec(Targeted):
     """security.istio.io AuthorizationPolicy."""
 
-    selector: WorkloadSelector | None = None
-    target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = Field(default=(), strict=False)
     action: Annotated[str, AfterValidator(_action)] = "ALLOW"
     provider: Any = None
     rules: tuple[AuthorizationRule, ...] = Field(default=(), strict=False)
-
-    @model_validator(mode="after")
-    def _selects_one_way(self) -> Self:
-        if self.selector is not None and (self.target_ref is not None or self.target_refs):
-            raise wrong_at("selector", "is set together with targetRefs; keep one of them")
-        return self
 
 
 class AuthorizationPolicyDocument(Document):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ambient.control.schema.istio import StringMatch
+from immutables import Map
+
+from ambient.control.objects import Selector, Target
+from ambient.control.schema.istio import StringMatch, Targeted
 from ambient.control.translate.kubernetes import DOMAIN
 from ambient.core.model.route import TextMatch, TextMatchKind
 
@@ -41,3 +44,9 @@ def text_match(match: StringMatch) -> TextMatch:
 def comparing(match: StringMatch | None) -> TextMatch | None:
     """The same of something that every request has; None if nothing is asked of it."""
     return None if match is None or match.is_empty else text_match(match)
+
+
+def selected(spec: Targeted) -> tuple[Selector, tuple[Target, ...]]:
+    """Whom a policy is for: labels of workloads, or targets."""
+    selector = Map(spec.selector.match_labels) if spec.selector else Map[str, str]()
+    return selector, tuple(Target(target.kind, target.name) for target in spec.targets)

@@ -19,6 +19,8 @@ from ambient.core.model.service import Port, Service
 DOMAIN: Final = "svc.cluster.local"
 MODE_LABELS: Final = ("ambient.dev/dataplane-mode", "istio.io/dataplane-mode")
 """The first that is set counts."""
+INJECTION, REVISION = "istio-injection", "istio.io/rev"
+"""Labels of namespaces that ask for Istio's sidecars; the first counts before the other."""
 NODES: Final = "ambient.dev/nodes"
 """Annotation of a ServiceAccount: the nodes that may run it, with commas."""
 
@@ -29,11 +31,30 @@ def dataplane_mode(labels: Mapping[str, str]) -> str:
 
 
 def _namespace(read: schema.NamespaceDocument, _: tuple[str, ...]) -> Translated:
-    mode = dataplane_mode(read.metadata.labels)
+    labels = read.metadata.labels
+    mode = dataplane_mode(labels)
+    if mode == "" and (asking := _asking_for_sidecars(labels)):
+        ours = f"write {MODE_LABELS[0]}: ambient in its place"
+        return Translated(
+            Namespace(read.metadata.name, "ambient"),
+            (
+                Problem(
+                    f'metadata.labels["{asking}"]',
+                    f'is "{labels[asking]}" and enrols the namespace, without sidecars; {ours}',
+                ),
+            ),
+        )
     if mode in {"", "ambient", "none"}:
         return Translated(Namespace(read.metadata.name, mode))
     label = next(label for label in MODE_LABELS if label in read.metadata.labels)
     raise Untranslatable((Problem(f'metadata.labels["{label}"]', f'is "{mode}"; it is ambient or none'),))
+
+
+def _asking_for_sidecars(labels: Mapping[str, str]) -> str:
+    """The label that does; empty: none. Source: Istio, where an injection that is not enabled beats a revision."""
+    if INJECTION in labels:
+        return INJECTION if labels[INJECTION] == "enabled" else ""
+    return REVISION if labels.get(REVISION) else ""
 
 
 def _service_account(read: schema.ServiceAccountDocument, _: tuple[str, ...]) -> Translated:
