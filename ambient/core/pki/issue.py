@@ -27,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError, Unavailable
 from ambient.core.model.identity import NodeId
+from ambient.core.pki import reading
 from ambient.core.pki.csr import AuthorityKey, key_to_pem, new_key
 from ambient.core.pki.keys import STRONG, PublicKey, strong
 from ambient.core.pki.verify import signs
@@ -76,7 +77,7 @@ class Authority:
         """``chain_pem`` is its certificate, then those above it. Raises ConfigError if they do not belong together."""
         try:
             key = load_pem_private_key(key_pem, password=None)
-            certificate, *above = x509.load_pem_x509_certificates(chain_pem)
+            certificate, *above = reading.certificates(chain_pem)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigError(
                 "the authority's key or certificate is not PEM, or the key has a password"
@@ -96,7 +97,7 @@ class Authority:
 
     def bridged(self, bridges_pem: bytes) -> Self:
         """The same with bridges (PEM, or nothing)."""
-        bridges = x509.load_pem_x509_certificates(bridges_pem) if bridges_pem else []
+        bridges = reading.certificates(bridges_pem) if bridges_pem else []
         return dataclasses.replace(self, bridges=tuple(bridges))
 
     @property
@@ -201,8 +202,8 @@ def joined(key_pem: bytes, chain_pem: bytes, roots_pem: bytes) -> Authority:
     Raises ConfigError if they do not lead to one of ``roots_pem``.
     """
     try:
-        certificate, *others = x509.load_pem_x509_certificates(chain_pem)
-        roots = x509.load_pem_x509_certificates(roots_pem)
+        certificate, *others = reading.certificates(chain_pem)
+        roots = reading.certificates(roots_pem)
     except ValueError as error:
         raise ConfigError("they are not all PEM; are they written to the end?") from error
     chain = [certificate]
@@ -222,7 +223,7 @@ def requested_key(csr_pem: bytes) -> PublicKey:
     Raises BadRequest for anything that is not a signed PEM request with a strong key.
     """
     try:
-        request = x509.load_pem_x509_csr(csr_pem)
+        request = reading.request(csr_pem)
         key = request.public_key()
         is_signed = request.is_signature_valid
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
@@ -238,9 +239,7 @@ def requested_key(csr_pem: bytes) -> PublicKey:
 def requested_node(csr_pem: bytes) -> NodeId | None:
     """Which node a request that ``requested_key`` has taken is for, if it names one. It proves nothing."""
     try:
-        names = x509.load_pem_x509_csr(csr_pem).extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        )
+        names = reading.request(csr_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (ValueError, x509.ExtensionNotFound):
         return None
     for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ambient.core.errors import ConfigError, PeerError
+from ambient.core.pki import reading
 from ambient.core.pki.verify import load, load_roots, signs
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RevocationList:
     def from_pem(cls, pem: bytes) -> Self:
         """Raises ConfigError for what is no list, or one that needs more than its numbers to be understood."""
         try:
-            signed = x509.load_pem_x509_crl(pem)
+            signed = reading.revocation_list(pem)
             extensions = list(signed.extensions)
             serials = frozenset(entry.serial_number for entry in signed)
         except (ValueError, x509.DuplicateExtension) as error:
@@ -164,7 +165,7 @@ class Revocations:
 
     def covers(self, chain_pem: bytes, roots_pem: bytes) -> bool:
         """Whether credentials of our own (leaf first, with whatever leads to roots) are revoked by any way to a root."""
-        certificates = x509.load_pem_x509_certificates(chain_pem)
+        certificates = reading.certificates(chain_pem)
         authorities = (*certificates[1:], *load_roots(roots_pem))
         return any(
             certificate.serial_number in one.serials

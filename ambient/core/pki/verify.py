@@ -12,6 +12,7 @@ from cryptography.x509 import verification
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
 from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.pki import reading
 from ambient.core.pki.keys import STRONG, strong
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ def fingerprint(certificate: bytes) -> str:
 def load(certificate: bytes) -> x509.Certificate:
     """A certificate from DER, or the first of PEM. Raises BadCertificate."""
     try:
-        if certificate.lstrip().startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_certificate(certificate)
-        return x509.load_der_x509_certificate(certificate)
+        return reading.certificate(certificate)
     except ValueError as error:
         raise BadCertificate("the certificate cannot be read") from error
 
@@ -150,7 +149,7 @@ def signs(upper: x509.Certificate, lower: x509.Certificate) -> bool:
 def split(certificates_pem: bytes) -> tuple[bytes, ...]:
     """Certificates (PEM), one by one. Raises BadCertificate."""
     try:
-        return tuple(map(to_pem, x509.load_pem_x509_certificates(certificates_pem)))
+        return tuple(map(to_pem, reading.certificates(certificates_pem)))
     except ValueError as error:
         raise BadCertificate("the certificates cannot be read") from error
 
@@ -163,7 +162,7 @@ def to_pem(certificate: x509.Certificate) -> bytes:
 def load_roots(roots_pem: bytes) -> list[x509.Certificate]:
     """Trusted roots, concatenated. Raises ConfigError if there is none."""
     try:
-        return x509.load_pem_x509_certificates(roots_pem)
+        return reading.certificates(roots_pem)
     except ValueError as error:
         raise ConfigError(
             "the root certificates are not PEM: give root-cert.pem of the control plane"
