@@ -125,7 +125,7 @@ class Chosen:
     """What kind of request it is."""
     timeouts: Timeouts
     retry: Retry | None
-    """None: as the program does by default."""
+    """None: DEFAULT_RETRY."""
     budget: RetryBudget | None
     """The profile's, in place of any that a traffic policy has."""
 

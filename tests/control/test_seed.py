@@ -1,6 +1,6 @@
 """The YAML that people come with, as it is: each block is accepted, and does what its author meant."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from ambient.control.sources import Change
 from ambient.control.telemetry import layers
 from ambient.core.model.route import Backend, Forward, HeaderMatch, RouteMatch, TextMatch, TextMatchKind
 from ambient.core.model.telemetry import AccessLog, Metrics, Side
-from ambient.core.model.traffic import ConnectionLimits
+from ambient.core.model.traffic import ConnectionLimits, RatioBudget
 from ambient.core.reporting import reported
 
 SEED = Path(__file__).parents[1] / "seed"
@@ -55,7 +55,7 @@ class Mesh:
         self.snapshot = self.index.snapshot
 
 
-@pytest.mark.parametrize("name", ["1", "3", "5"])
+@pytest.mark.parametrize("name", ["1", "3", "4", "5"])
 def test_every_block_is_accepted_as_it_is(name):
     mesh = Mesh(name)
     assert mesh.catalog.errors == ()
@@ -100,6 +100,21 @@ def test_subsets_are_versions_and_the_pool_is_limited():
     )
     # A waypoint finds the endpoints of a subset by these.
     assert {workload.labels.get("version") for workload in mesh.snapshot.workloads.values()} == {"v1", "v2"}
+
+
+def test_a_profile_retries_and_a_virtual_service_goes_on_splitting():
+    mesh = Mesh("3", "4")
+    routes = mesh.snapshot.routes[SERVICE]
+    assert routes.tables == Mesh("3").snapshot.routes[SERVICE].tables
+    post, get = routes.profile.routes
+    assert (post.name, post.timeouts.request, post.retry.attempts > 0) == (
+        "POST /orders",
+        timedelta(seconds=5),
+        True,
+    )
+    assert (get.name, get.timeouts.request) == ("GET /orders/{id}", timedelta(seconds=2))
+    assert routes.profile.budget == RatioBudget(0.2, 10.0, timedelta(seconds=10))
+    assert mesh.catalog.errors == ()
 
 
 def test_permissive_denies_nobody():

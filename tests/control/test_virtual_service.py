@@ -7,9 +7,9 @@ import pytest
 import yaml
 from immutables import Map
 
-from ambient.control.translate.istio_virtual_service import DEFAULT_RETRY_ON
 from ambient.control.translate.kinds import translate
 from ambient.core.model.route import (
+    DEFAULT_RETRY,
     Backend,
     Cors,
     Fault,
@@ -311,9 +311,9 @@ def test_timeouts(text, timeouts):
     ("text", "retry"),
     [
         pytest.param("name: n", None, id="nothing-said-is-what-every-rule-has"),
-        pytest.param("retries: {attempts: 0}", Retry(0, DEFAULT_RETRY_ON, any_method=True), id="none"),
-        pytest.param("retries: {}", Retry(0, DEFAULT_RETRY_ON, any_method=True), id="no-attempts-is-none"),
-        pytest.param("retries: {attempts: 3}", Retry(3, DEFAULT_RETRY_ON, any_method=True), id="defaults"),
+        pytest.param("retries: {attempts: 0}", Retry(0, DEFAULT_RETRY.on, any_method=True), id="none"),
+        pytest.param("retries: {}", Retry(0, DEFAULT_RETRY.on, any_method=True), id="no-attempts-is-none"),
+        pytest.param("retries: {attempts: 3}", Retry(3, DEFAULT_RETRY.on, any_method=True), id="defaults"),
         pytest.param(
             "retries: {attempts: 3, retryOn: 'gateway-error,reset'}",
             Retry(3, frozenset({RetryOn.GATEWAY_ERROR, RetryOn.RESET}), any_method=True), id="words",
@@ -333,12 +333,13 @@ def test_retries(text, retry):
 
 
 def test_what_is_tried_again_by_default():
-    assert {word.value for word in DEFAULT_RETRY_ON} == {
+    assert {word.value for word in DEFAULT_RETRY.on} == {
         "connect-failure",
         "refused-stream",
         "unavailable",
         "cancelled",
     }
+    assert (DEFAULT_RETRY.attempts, DEFAULT_RETRY.codes, DEFAULT_RETRY.any_method) == (2, (), False)
 
 
 @pytest.mark.parametrize(

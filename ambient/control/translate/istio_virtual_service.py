@@ -22,6 +22,7 @@ from ambient.control.schema.istio import StringMatch
 from ambient.control.translate.istio import comparing, exported_to, service_key, text_match, whole_host
 from ambient.control.translate.kind import Kind, Translated
 from ambient.core.model.route import (
+    DEFAULT_RETRY,
     Action,
     Backend,
     Cors,
@@ -60,9 +61,6 @@ _NOT_HEADERS: Final = frozenset({"uri", "scheme", "method", "authority"})
 """Names under `headers` that count for nothing. Source: Istio's HTTPMatchRequest."""
 _RETRY_ON: Final = frozenset(word.value for word in RetryOn)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-DEFAULT_RETRY_ON: Final = frozenset(
-    {RetryOn.CONNECT_FAILURE, RetryOn.REFUSED_STREAM, RetryOn.UNAVAILABLE, RetryOn.CANCELLED}
-)
 _ANY_TEXT: Final = TextMatch(TextMatchKind.PREFIX, "")
 _Match: TypeAlias = schema.HttpMatch | schema.TlsMatch | schema.TcpMatch
 _Destination: TypeAlias = schema.HttpRouteDestination | schema.RouteDestination
@@ -418,7 +416,7 @@ class _Translation:
         codes = tuple((int(word), int(word)) for word in words if word.isdigit())
         return Retry(
             attempts=retries.attempts,
-            on=on if words else DEFAULT_RETRY_ON,
+            on=on if words else DEFAULT_RETRY.on,
             codes=codes,
             backoff=retries.backoff,
             any_method=True,
