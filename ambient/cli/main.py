@@ -22,7 +22,7 @@ _VERBS: Final = (
     "proxy",
     "workload",
     "token",
-    "certificate",
+    "certs",
     "why",
     "authz",
     "version",

@@ -24,7 +24,7 @@ from ambient.control.given import Given
 from ambient.control.ledger import Ledger
 from ambient.core.errors import ConfigError
 from ambient.core.pki import intermediate, issue, succession, verify
-from ambient.core.pki.issue import Authority, AuthorityEnding
+from ambient.core.pki.issue import Authority
 from ambient.core.pki.succession import Remove, Retiring, Sign, Spreading, State, Steady
 from ambient.telemetry import log
 
@@ -39,6 +39,8 @@ _ROOT_CERT, _ROOT_KEY, _ISSUER, _PREVIOUS, _BRIDGE = (
 )
 _RENEW_SHARE: Final = 0.5
 """Of an issuer's life: what is over when another is made."""
+_WORTH_SHARE: Final = 0.25
+"""Of an issuer's life: what another must live longer, lest the last issuer of a root be renewed for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,9 @@ class Authorities:
         """All that are trusted, in an order that does not depend on who signs."""
         return b"".join(self._lines[name].roots_pem for name in sorted(self._lines))
 
-    @property
-    def keeps_root_key(self) -> bool:
-        """Whether the key of the root that signs is here."""
-        return (self._path(self.line.name) / _ROOT_KEY).exists()
+    def keeps_root_key(self, line: Line) -> bool:
+        """Whether the key of its root is here."""
+        return (self._path(line.name) / _ROOT_KEY).exists()
 
     # --- the steps, each kept on disk before it is in force
 
@@ -163,13 +164,12 @@ class Authorities:
         if not line.issuer.above or now < began + (ends - began) * _RENEW_SHARE:
             return False
         root = self._root_of(line.name)
-        if root is None or root.not_after - now <= (ends - began) * (1 - _RENEW_SHARE):
+        if root is None:
             return False
-        try:
-            issuer = intermediate.new_issuer(root, self._trust_domain, now)
-        except AuthorityEnding:
+        won = min(now + intermediate.ISSUER_LIFETIME, root.not_after) - ends
+        if root.not_after <= now or won <= (timedelta() if now >= ends else (ends - began) * _WORTH_SHARE):
             return False
-        self._set_issuer(line, issuer)
+        self._set_issuer(line, intermediate.new_issuer(root, self._trust_domain, now))
         return True
 
     # --- disk

@@ -15,6 +15,7 @@ from ambient.core.model.workload import TunnelProtocol
 if TYPE_CHECKING:
     from ambient.control.index import Index
     from ambient.control.ledger import Issued
+    from ambient.rpc.authority import Certificate as Signed
     from ambient.rpc.mesh import Node
 
 
@@ -31,7 +32,7 @@ class Circumstances:
         objects: Callable[[], Mapping[Key, Object]],
         problems: Callable[[Key], tuple[str, ...]],
         nodes: Callable[[], Iterable[Node]],
-        issued: Callable[[], Iterable[Issued]],
+        issued: Callable[[], Iterable[Issued | Signed]],
     ) -> None:
         self._index, self._objects, self._problems = index, objects, problems
         self._nodes, self._issued = nodes, issued

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -117,7 +117,7 @@ class Ledger:
                 "UPDATE certificate SET revoked = ? WHERE serial = ?",
                 [(_seconds(now), one.serial) for one in found],
             )
-        return found
+        return tuple(replace(one, revoked=now) for one in found)
 
     def last_end(self, authority: str) -> datetime | None:
         """When the last certificate under the root of ``authority`` ends."""

@@ -36,12 +36,13 @@ from ambient.control.shown import Shown
 from ambient.control.sources import Changes, Source
 from ambient.control.store import Store
 from ambient.control.tokens import Tokens
-from ambient.control.trust import SHORTEST_ROOT, Trust
+from ambient.control.trust import SHORTEST_ROOT, Trust, check_signs
 from ambient.core.delta import Delta
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
 from ambient.core.pki import issue, verify
 from ambient.rpc.access import access_service
+from ambient.rpc.authority import certificates_service
 from ambient.rpc.configuration import configuration_service
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta, encode_name
@@ -215,6 +216,7 @@ class Control:
                 mesh_service(self._overview),
                 access_service(self._access),
                 explanation_service(self._explainer),
+                certificates_service(self._trust),
             ],
         )
         stack.push_async_callback(operator.stop)
@@ -326,6 +328,7 @@ class Control:
         ledger = Ledger(store)
         authorities = Authorities(store.folder, ledger, options.trust_domain, options.root_lifetime)
         authorities.open(clock(), given)
+        check_signs(authorities, clock(), options.state_dir)
         shown = Shown(
             lambda: authorities.signer,
             options.trust_domain,

@@ -77,6 +77,20 @@ class Store:
             os.close(lock)
             raise
 
+    @staticmethod
+    def trust_domain_of(folder: Path) -> str:
+        """Whose folder it is. Raises ConfigError if no control plane has used it."""
+        try:
+            with contextlib.closing(
+                sqlite3.connect(f"file:{folder / 'control.db'}?mode=ro", uri=True)
+            ) as database:
+                (kept,) = database.execute("SELECT value FROM setting WHERE name = 'trust_domain'").fetchone()
+        except (sqlite3.Error, TypeError) as error:
+            raise ConfigError(
+                f"--state-dir {folder} is not the folder of a control plane: {error}"
+            ) from error
+        return str(kept)
+
     def close(self) -> None:
         """Let another control plane use the folder."""
         self.database.close()

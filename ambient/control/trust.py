@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ambient.control.authorities import Authorities, signers
@@ -19,6 +19,8 @@ from ambient.core.pki import succession
 from ambient.core.pki.revocation import signed_list
 from ambient.core.pki.succession import Begin, Facts, Remove, Sign, Steady, Wait
 from ambient.rpc import trust
+from ambient.rpc.authority import Certificate, Member, Standing
+from ambient.rpc.errors import NotFound
 from ambient.rpc.wire import RawResource, Update
 from ambient.telemetry import log
 
@@ -32,16 +34,6 @@ SHORTEST_ROOT: Final = 10
 """Lives of a leaf."""
 WARN_DAYS: Final = (60, 30, 7)
 """Days left of an authority at which it is said, each once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """An authority and when it ends."""
-
-    role: str
-    """root or issuer."""
-    name: str
-    not_after: datetime
 
 
 class Trust:
@@ -87,44 +79,29 @@ class Trust:
         return self._authorities.roots_pem
 
     @property
-    def phase(self) -> str:
-        """steady, spreading or retiring."""
-        return type(self._authorities.state).__name__.lower()
-
-    @property
-    def waits_for(self) -> str:
-        """Why the next step is not taken yet; empty: none is to be taken."""
-        step = succession.next_step(self._authorities.state, self._facts(self._clock()))
-        return step.why if isinstance(step, Wait) else ""
-
-    @property
     def unaware(self) -> frozenset[str]:
         """Nodes that are not known to trust what is trusted now."""
         return self._ledger.unaware(self._published[trust.BUNDLE].version, self._clock())
 
-    @property
-    def trouble(self) -> str:
-        """What keeps the authorities from being what they should be; empty: nothing."""
-        return self._trouble or ("" if self._given is None else self._given.trouble)
-
-    def endings(self) -> tuple[Ending, ...]:
-        """When each authority that counts ends."""
-        found = []
-        for line in self._authorities.lines:
-            found.append(Ending("root", line.name, line.issuer.root.not_valid_after_utc))
-            if line.issuer.above:
-                found.append(Ending("issuer", line.name, line.issuer.certificate.not_valid_after_utc))
-        return tuple(found)
-
-    @property
-    def keeps_root_key(self) -> bool:
-        """Whether the root's key is here."""
-        return self._authorities.keeps_root_key
-
     def days_left(self, role: str) -> float:
         """Of the root or the issuer that signs."""
-        ends = [one.not_after for one in self.endings() if one.role == role and one.name == self.authority]
-        return (ends[0] - self._clock()) / timedelta(days=1) if ends else self.days_left("root")
+        ends = {one.role: one.not_after for one in members(self._authorities) if one.signs}
+        return (ends.get(role, ends["root"]) - self._clock()) / timedelta(days=1)
+
+    def standing(self) -> Standing:
+        """How it stands."""
+        step = succession.next_step(self._authorities.state, self._facts(self._clock()))
+        return Standing(
+            phase=type(self._authorities.state).__name__.lower(),
+            waits_for=step.why if isinstance(step, Wait) else "",
+            authorities=members(self._authorities),
+            unaware_nodes=tuple(sorted(self.unaware)),
+            trouble=self._trouble or ("" if self._given is None else self._given.trouble),
+        )
+
+    def certificates(self) -> tuple[Certificate, ...]:
+        """All that live."""
+        return tuple(map(_certificate, self._ledger.certificates(self._clock())))
 
     # --- what happens
 
@@ -165,7 +142,7 @@ class Trust:
                 "step by step"
             )
         if not isinstance(self._authorities.state, Steady):
-            raise ConfigError(f"one root follows another already: {self.waits_for}")
+            raise ConfigError(f"one root follows another already: {self.standing().waits_for}")
         self._wanted = True
         self.turn()
 
@@ -176,21 +153,17 @@ class Trust:
         self._say()
         self._changed()
 
-    def revoke(self, name: str) -> tuple[Issued, ...]:
-        """Certificates of a serial number or an identity are believed no more; which. Raises ConfigError for none."""
+    def revoke(self, name: str) -> tuple[Certificate, ...]:
+        """Certificates of a serial number or an identity are believed no more; which. Raises NotFound."""
         revoked = self._ledger.revoke(name, self._clock())
         if not revoked:
-            raise ConfigError(
+            raise NotFound(
                 f"no certificate that lives and is not revoked has the serial number or identity {name}; see `ambient certs list`"
             )
         for one in revoked:
             self._audit.record("certificate revoked", serial=one.serial, identity=one.identity, node=one.node)
         self._say()
-        return revoked
-
-    def certificates(self) -> tuple[Issued, ...]:
-        """All that live."""
-        return self._ledger.certificates(self._clock())
+        return tuple(map(_certificate, revoked))
 
     async def run(self) -> None:
         """For ever: take each step when it is due."""
@@ -300,26 +273,53 @@ class Trust:
         return b"".join(lists)
 
     def _warn(self, now: datetime) -> None:
-        for ending in self.endings():
-            left = (ending.not_after - now) / timedelta(days=1)
-            due = [days for days in WARN_DAYS if left <= days]
-            if due and (ending.role + ending.name, min(due)) not in self._warned:
-                self._warned.add((ending.role + ending.name, min(due)))
+        for one in members(self._authorities):
+            left = (one.not_after - now) / timedelta(days=1)
+            due = min((days for days in WARN_DAYS if left <= days), default=None)
+            if one.signs and due is not None and (one.serial, due) not in self._warned:
+                self._warned.add((one.serial, due))
                 log.warning(
                     "an authority ends",
-                    role=ending.role,
-                    authority=ending.name,
+                    role=one.role,
+                    serial=one.serial,
                     days_left=round(left, 1),
-                    not_after=ending.not_after,
-                    remedy=self._remedy(ending.role),
+                    not_after=one.not_after,
+                    remedy=self._remedy(one.role),
                 )
 
     def _remedy(self, role: str) -> str:
         if self._given is not None:
             return f"put another authority into {self._given.folder}"
-        if role == "issuer" and not self.keeps_root_key:
+        if role == "issuer" and not self._authorities.keeps_root_key(self._authorities.line):
             return "bring root-key.pem of the root back to its folder, or `ambient certs rotate`"
         return "none: it is replaced by itself"
+
+
+def members(authorities: Authorities) -> tuple[Member, ...]:
+    """Every root and issuer that is trusted; what signs is first."""
+    found = []
+    for line in authorities.lines:
+        signs, issuer = line is authorities.line, line.issuer
+        has_key = not issuer.above or authorities.keeps_root_key(line)
+        root = issuer.root
+        found.append(
+            Member("root", line.name, f"{root.serial_number:x}", root.not_valid_after_utc, signs, has_key)
+        )
+        if issuer.above:
+            ends = issuer.certificate.not_valid_after_utc
+            found.append(Member("issuer", line.name, issuer.serial, ends, signs, has_key=True))
+    return tuple(found)
+
+
+def check_signs(authorities: Authorities, now: datetime, state_dir: Path) -> None:
+    """An authority that can sign is there, perhaps with another issuer. Raises ConfigError with the way out."""
+    authorities.renew_issuer(now)
+    ended = authorities.signer.not_after
+    if ended <= now:
+        raise ConfigError(
+            f"the authority that signs ended at {ended:%FT%TZ}, and nobody believes it any more; "
+            f"`ambient certs recover --state-dir {state_dir}` makes another and says what is to be done then"
+        )
 
 
 def begin_anew(authorities: Authorities, now: datetime, given: Given | None, *, force: bool) -> None:
@@ -331,3 +331,7 @@ def begin_anew(authorities: Authorities, now: datetime, given: Given | None, *, 
             "--force replaces it at once, and every node must be given the new root and a token"
         )
     authorities.replace(now, None if given is None else given.authority)
+
+
+def _certificate(one: Issued) -> Certificate:
+    return Certificate(one.serial, one.identity, one.node, one.issuer, one.not_after, one.revoked)

@@ -41,6 +41,8 @@ CAPABILITIES: Final = ("SYS_ADMIN",)
 """To make sockets in the namespaces of workloads. No others are used."""
 _AGAIN_SECONDS: Final = 1.0
 """When something is tried again that failed for want of descriptors or memory."""
+_FILES_SECONDS: Final = 2.0
+"""How often the root certificate and the token are looked at."""
 _CREDENTIALS: Final = "credentials/"
 """What the deposits of credentials are called, before the identity."""
 
@@ -163,6 +165,7 @@ class Parent:
         self._tasks.start(self._join_control(), "control plane")
         self._tasks.start(self._mesh.save_for_ever(), "snapshot")
         self._tasks.start(self._revocations.follow(), "revoked certificates")
+        self._tasks.start(self._follow_files(), "root certificate and token")
         await self._stop.wait()
         if self._crash is not None:
             raise self._crash
@@ -286,7 +289,12 @@ class Parent:
 
     async def _sign_node(self, identity: NodeId, csr_pem: bytes) -> tuple[bytes, ...]:
         if self._node_certificate.valid(identity) is not None:
-            return await authority.sign(await self._dialer.channel(), csr_pem)
+            try:
+                return await authority.sign(await self._dialer.channel(), csr_pem)
+            except Unavailable:
+                # Another root may have been given, under which this certificate counts for nothing.
+                if not self._trust.given_anew:
+                    raise
         token = _read_token(self._settings.token_file)
         self._trust.look()
         bootstrap = channel.open_bootstrap_channel(self._settings.bootstrap, self._trust.roots_pem)
@@ -299,6 +307,26 @@ class Parent:
             ) from error
         finally:
             await bootstrap.close()
+
+    async def _follow_files(self) -> None:
+        """An operator who brings a node back with another root and a token need not restart it."""
+        settings = self._settings
+        files = [file for file in (settings.root_cert, settings.token_file) if file is not None]
+        before = tuple(map(_stamp, files))
+        while True:
+            await asyncio.sleep(_FILES_SECONDS)
+            now = tuple(map(_stamp, files))
+            if now == before:
+                continue
+            before = now
+            try:
+                self._trust.look()
+            except ConfigError as error:
+                log.error("root certificate not taken", why=error)
+            if self._node is not None and (
+                self._trust.given_anew or self._node_certificate.valid(self._node) is None
+            ):
+                self._node_certificate.renew(self._node)
 
     async def _sign_workload(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
         return await authority.sign(await self._dialer.channel(), csr_pem, impersonate=identity)
@@ -436,6 +464,14 @@ def _memory(name: str, content: bytes) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def _read_token(file: Path | None) -> str:

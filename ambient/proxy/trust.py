@@ -34,6 +34,7 @@ class Trust:
         self, file: Path, seen: Path, changed: Callable[[], None], revoked: Callable[[], None]
     ) -> None:
         self._file, self._seen = file, seen
+        self._mark_seen = _content(seen)
         self._changed, self._revoked = changed, revoked
         self._given = _read(file)
         self._told = b""
@@ -55,6 +56,11 @@ class Trust:
                 errors[raw.name] = str(error)
         return errors
 
+    @property
+    def given_anew(self) -> bool:
+        """Whether the operator's file says more than the control plane, and later."""
+        return bool(self._told) and not self._is_seen()
+
     def look(self) -> None:
         """Read the operator's file again. Raises ConfigError if it cannot be."""
         self._given = _read(self._file)
@@ -74,7 +80,7 @@ class Trust:
     def _weigh(self) -> None:
         """Let the file count if it is all there is, or newer than the control plane's word."""
         roots_pem = self._told or self._given
-        if self._told and not self._is_seen():
+        if self.given_anew:
             roots_pem = self._told + self._given
         if roots_pem != self.roots_pem:
             self.roots_pem = roots_pem
@@ -82,17 +88,17 @@ class Trust:
             self._changed()
 
     def _see(self) -> None:
-        if not self._is_seen():
-            try:
-                replace(self._seen, self._mark())
-            except OSError as error:
-                log.warning("not kept that the root certificate's file is outdated", why=str(error))
+        if self._mark_seen == self._mark():
+            return
+        self._mark_seen = self._mark()
+        try:
+            replace(self._seen, self._mark_seen)
+        except OSError as error:
+            log.warning("not kept that the root certificate's file is outdated", why=str(error))
 
     def _is_seen(self) -> bool:
-        try:
-            return self._seen.read_bytes() == self._mark()
-        except OSError:
-            return False
+        is_part = set(verify.split(self._given)) <= set(verify.split(self._told))
+        return is_part or self._mark_seen == self._mark()
 
     def _mark(self) -> bytes:
         return hashlib.sha256(self._given).hexdigest().encode()
@@ -108,3 +114,10 @@ def _read(file: Path) -> bytes:
     except ConfigError as error:
         raise ConfigError(f"--root-cert {file}: {error}") from error
     return roots
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

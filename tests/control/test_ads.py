@@ -7,6 +7,7 @@ import pytest
 from ambient.control.ads import Publisher
 from ambient.control.published import About
 from ambient.core.model.identity import NodeId
+from ambient.rpc import trust
 from ambient.rpc.discovery import Refusal, Request
 from ambient.rpc.errors import InvalidRequest, PermissionDenied
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, RawResource, Update
@@ -63,6 +64,29 @@ def publisher():
     made = Publisher("cluster.local")
     put(made, raw("a"), raw("b"), raw("p", type_url=AUTHORIZATION))
     return made
+
+
+def test_it_is_known_which_roots_a_node_trusts():
+    said = []
+    publisher = Publisher("cluster.local", lambda node, version: said.append((node, version)))
+    put(publisher, raw(trust.NAME, "v1", trust.BUNDLE))
+    subscriber = publisher.connect(NODE)
+    subscriber.receive(ask(trust.BUNDLE))
+    assert told(subscriber) == (trust.BUNDLE, ["defaultv1"], [])
+    put(publisher, raw(trust.NAME, "v2", trust.BUNDLE))
+    assert said == []
+    # What it acknowledges is what it was told, not what is published meanwhile.
+    answer(subscriber, trust.BUNDLE)
+    assert said == [("n1", "v1")]
+    assert told(subscriber) == (trust.BUNDLE, ["defaultv2"], [])
+    answer(subscriber, trust.BUNDLE, error="cannot be read")
+    assert said == [("n1", "v1")]
+    # One that comes again says what it holds, and has nothing to hear.
+    again = publisher.connect(NODE)
+    again.receive(ask(trust.BUNDLE, held={trust.NAME: "v2"}))
+    assert told(again) == (trust.BUNDLE, [], [])
+    answer(again, trust.BUNDLE)
+    assert said == [("n1", "v1"), ("n1", "v2")]
 
 
 def test_a_wildcard_hears_everything_and_an_empty_type_is_answered_too():

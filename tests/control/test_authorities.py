@@ -91,7 +91,7 @@ def test_a_folder_with_one_root_alone_is_adopted_and_what_it_signed_stands(tmp_p
         believed(before, made.roots_pem)
         believed(signed(made.signer), root.root_pem)
         assert not (tmp_path / "root-key.pem").exists()
-        assert made.keeps_root_key
+        assert made.keeps_root_key(made.line)
 
 
 def test_the_roots_key_may_be_away_and_the_issuer_signs_on(tmp_path):
@@ -99,7 +99,7 @@ def test_the_roots_key_may_be_away_and_the_issuer_signs_on(tmp_path):
         key = tmp_path / "roots" / made.line.name / "root-key.pem"
     away = key.rename(tmp_path / "in-a-safe")
     with opened(tmp_path) as made:
-        assert not made.keeps_root_key
+        assert not made.keeps_root_key(made.line)
         first = made.signer
         signed(first)
         late = NOW + 200 * DAY
@@ -313,7 +313,7 @@ def test_a_given_authority_signs(tmp_path, names):
     source.put(authority, names)
     with opened(tmp_path / "state", given=source.given()) as made:
         assert made.signer == authority
-        assert not made.keeps_root_key
+        assert not made.keeps_root_key(made.line)
         believed(signed(made.signer), authority.root_pem)
 
 

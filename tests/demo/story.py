@@ -175,10 +175,10 @@ class Story:
         )
 
     def rotate(self) -> None:
-        self.account.step("a new certificate for api: ambient certificate renew")
+        self.account.step("a new certificate for api: ambient certs renew")
         wall, identity = time.time(), self.api.identity
         before = self.serial(identity)
-        ran = self.two.node.run(AMBIENT, "certificate", "renew", identity)
+        ran = self.two.node.run(AMBIENT, "certs", "renew", identity)
         self.account.attempt(
             lambda: until(lambda: self.serial(identity) not in ("", before), 10, "another serial number"),
             "its serial number changed",
@@ -242,7 +242,7 @@ class Story:
             f"""
 It goes on. Try, in another shell:
   {AMBIENT} workload list --run-dir {self.one.run_dir}
-  {enter} {AMBIENT} certificate list
+  {enter} {AMBIENT} certs list --proxy
   {enter} curl -s http://127.0.0.1:15000/metrics | grep istio_tcp
   tail -f {self.one.access_log}
   $EDITOR {self.mesh.config}/strict.yaml

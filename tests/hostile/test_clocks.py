@@ -1,6 +1,6 @@
 """Clocks that disagree, and an authority that is away: always an injected clock, never the machine's.
 
-A new root is not here: one control plane has one root and no way to change it yet.
+A new root is in `netns/test_authority.py`.
 """
 
 from __future__ import annotations

@@ -98,14 +98,19 @@ class Mesh:
 
     # ---- the control plane
 
-    def start_control(self) -> Process:
+    def start_control(self, *flags: object) -> Process:
         """Start the control plane, or start it again, and wait until it serves."""
+        self.launch_control(*flags).wait_for_line(READY_SECONDS, message="control plane ready")
+        assert self.control is not None
+        return self.control
+
+    def launch_control(self, *flags: object) -> Process:
+        """The same without waiting: it may have a reason not to start."""
         self.control = self.host.popen(
             "control", *self._inside,
             AMBIENT, "control", "--config", self.config, "--state-dir", self.state,
-            "--advertise", str(self.host.v4), "--log-format", "json",
+            "--advertise", str(self.host.v4), "--log-format", "json", *map(str, flags),
         )  # fmt: skip
-        self.control.wait_for_line(READY_SECONDS, message="control plane ready")
         return self.control
 
     def token(self, node: str) -> str:
