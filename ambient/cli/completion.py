@@ -10,7 +10,7 @@ from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from ambient.cli.main import COMPLETION
 
-app = typer.Typer(help="Print a script that completes verbs and options.", invoke_without_command=True)
+app = typer.Typer(add_completion=False)
 
 
 class Shell(Enum):
@@ -21,7 +21,7 @@ class Shell(Enum):
     FISH = "fish"
 
 
-@app.callback()
+@app.command()
 def completion(shell: Annotated[Shell, typer.Argument(help="The shell that is to read it.")]) -> None:
     """Print a script that completes verbs and options: source <(ambient completion bash)."""
     typer.echo(get_completion_script(prog_name="ambient", complete_var=COMPLETION, shell=shell.value))

@@ -18,7 +18,9 @@ from ambient.core.errors import ConfigError
 if TYPE_CHECKING:
     from ambient.rpc.mesh import Status
 
-app = typer.Typer(help="Run the control plane, or ask how it stands.", invoke_without_command=True)
+app = typer.Typer(
+    help="Run the control plane, or ask how it stands.", invoke_without_command=True, add_completion=False
+)
 
 STATE_DIR = Path("/var/lib/ambient/control")
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 COMPLETION: Final = "_AMBIENT_COMPLETE"
 """In the environment when a shell asks what could come next; the name is typer's."""
 _VERBS: Final = (
+    "up",
+    "down",
     "control",
     "node",
     "proxy",

@@ -9,7 +9,9 @@ import typer
 
 from ambient.cli.exits import on_errors
 
-app = typer.Typer(help="Run the privileged daemon of this node.", invoke_without_command=True)
+app = typer.Typer(
+    help="Run the privileged daemon of this node.", invoke_without_command=True, add_completion=False
+)
 
 RUN_DIR = Path("/run/ambient")
 STATE_DIR = Path("/var/lib/ambient/node")
@@ -40,6 +42,12 @@ def node(
         bool,
         typer.Option("--uninstall", help="Remove all that the node has in the kernel and on disk, and exit."),
     ] = False,
+    release: Annotated[
+        bool,
+        typer.Option(
+            "--release", help="Remove all that the node has in the kernel, keep its table, and exit."
+        ),
+    ] = False,
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -60,5 +68,8 @@ def node(
         if uninstall:
             main.uninstall(settings)
             typer.echo(f"nothing of node {name} is left")
+        elif release:
+            main.release(settings)
+            typer.echo(f"nothing of node {name} is in the kernel")
         else:
             main.run(settings)

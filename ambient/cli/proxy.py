@@ -11,7 +11,9 @@ import typer
 
 from ambient.cli.exits import host_and_port, on_errors
 
-app = typer.Typer(help="Run the shared L4 proxy of this node.", invoke_without_command=True)
+app = typer.Typer(
+    help="Run the shared L4 proxy of this node.", invoke_without_command=True, add_completion=False
+)
 
 
 @app.callback()

@@ -9,10 +9,10 @@ import typer
 
 from ambient.cli import output
 
-app = typer.Typer(help="Say which ambient this is.", invoke_without_command=True)
+app = typer.Typer(add_completion=False)
 
 
-@app.callback()
+@app.command()
 def version(form: output.OutputOption = output.Output.TABLE) -> None:
     """Say which ambient this is, and what it runs on."""
     content = {

@@ -11,7 +11,9 @@ from ambient.cli import output
 from ambient.cli.exits import on_errors
 from ambient.core.errors import ConfigError
 
-app = typer.Typer(help="Add, list and remove the workloads of this node.", no_args_is_help=True)
+app = typer.Typer(
+    help="Add, list and remove the workloads of this node.", no_args_is_help=True, add_completion=False
+)
 
 Namespace = Annotated[str, typer.Option(help="Its namespace in the mesh's configuration.")]
 RunDir = Annotated[Path, typer.Option(help="The node daemon's --run-dir.")]

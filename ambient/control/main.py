@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from ambient.aio import notify
 from ambient.aio.tasks import Tasks
 from ambient.control.access import Access, Doors, own_address
 from ambient.control.ads import Publisher
@@ -94,9 +95,11 @@ async def run(options: Options) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        notify.tell(notify.READY)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((stopped, control.failed), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        notify.tell(notify.STOPPING)
         log.info("control plane stopping")
         if control.failed.done():
             control.failed.result()

@@ -7,12 +7,12 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ambient.aio import notify
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Exclusions
@@ -82,6 +82,16 @@ def uninstall(settings: Settings) -> None:
                 folder.rmdir()
 
 
+def release(settings: Settings) -> None:
+    """Leave nothing of the node in the kernel, and its table on disk for the next daemon.
+
+    Raises ConfigError while its daemon runs.
+    """
+    process.check_privileges("ambient node", *CAPABILITIES)
+    with _sole_daemon(settings):
+        kernel_redirector.uninstall(settings.name)
+
+
 class Daemon:
     """Everything that runs in one event loop."""
 
@@ -115,10 +125,10 @@ class Daemon:
                 self._tasks.start(self._proxies.retry(), "retry")
                 self._tasks.start(self._refuser.run(), "refuser")
                 log.info("ready", node=self._settings.name, workloads=len(self._pods), kernel_writes=writes)
-                _notify("READY=1")
+                notify.tell(notify.READY)
                 await self._failed
             finally:
-                _notify("STOPPING=1")
+                notify.tell(notify.STOPPING)
                 await self._tasks.stop()
                 await self._proxies.stop()
                 await listener.close()
@@ -216,12 +226,3 @@ def _sole_daemon(settings: Settings) -> Iterator[None]:
                     f"{folder} belongs to a node daemon that is running; stop that one, or give another folder"
                 ) from None
         yield
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, if it wants to know. Source: sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from ambient.aio import notify
 from ambient.aio.backoff import Backoff
 from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
@@ -169,6 +170,7 @@ class Parent:
         await self._stop.wait()
         if self._crash is not None:
             raise self._crash
+        notify.tell(notify.STOPPING)
         log.info("proxy stops", drain_seconds=settings.drain_seconds)
         # From here on the next proxy may start: it speaks for the node, this one only drains.
         sole.close()
@@ -280,6 +282,7 @@ class Parent:
         if self._stop.is_set():
             return
         self._registering = self._tasks.start(self._registration.run(), "registration")
+        self._tasks.start(_tell_ready(subscription.connected), "readiness")
         for stream, trouble in (
             ("discovery", subscription.trouble),
             ("registry", self._registration.trouble),
@@ -445,6 +448,13 @@ class Parent:
         if not retired:
             for pod in self._pods:
                 post(messages.PodAdded(pod.uid, pod.info.netns_cookie), b"", pod.descriptors)
+
+
+async def _tell_ready(connected: Watch[bool]) -> None:
+    async for is_connected in connected.changes():
+        if is_connected:
+            notify.tell(notify.READY)
+            return
 
 
 async def _tell(stream: str, trouble: Watch[str]) -> None:

@@ -1,0 +1,1 @@
+"""The whole mesh on one machine: its programs started, kept running and ended in order."""
