@@ -9,6 +9,7 @@ import typer
 
 from ambient.cli import output
 from ambient.cli.exits import on_errors
+from ambient.control.member import DEPLOYMENT_LABEL
 from ambient.core.errors import ConfigError
 
 app = typer.Typer(
@@ -27,6 +28,12 @@ def add(
     service_account: Annotated[str, typer.Option(help="Who it is: its service account.")],
     label: Annotated[
         list[str] | None, typer.Option(help="k=v, for selectors of services and policies. May be repeated.")
+    ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            help="The apps/v1 Deployment that it is one of: it has the labels and ports of its template."
+        ),
     ] = None,
     netns: Annotated[
         Path | None, typer.Option(help="Its network namespace, such as /run/netns/NAME.")
@@ -56,7 +63,7 @@ def add(
                 "name": name,
                 "namespace": namespace,
                 "service_account": service_account,
-                "labels": _labels(label or []),
+                "labels": _labels(label or []) | ({DEPLOYMENT_LABEL: deployment} if deployment else {}),
                 "netns": None if netns is None else str(netns.absolute()),
                 "pid": pid,
                 "cgroup": None if cgroup is None else str(cgroup.absolute()),

@@ -15,10 +15,24 @@ from typing import Final, TypeAlias
 
 from immutables import Map
 
+from ambient.control.member import (
+    DEPLOYMENT_LABEL,
+    PORT_LABEL,
+    Member,
+    labels_of,
+    of_endpoint,
+    of_entry,
+    of_pod,
+    of_registered,
+    registered_uid,
+    uid_of,
+)
 from ambient.control.objects import (
     AuthorizationPolicy,
     BackendPolicy,
+    Deployment,
     DestinationRule,
+    EndpointSlice,
     Gateway,
     Key,
     L7Object,
@@ -28,6 +42,7 @@ from ambient.control.objects import (
     Namespace,
     Object,
     PeerAuthentication,
+    Pod,
     RateLimitPolicy,
     RequestAuthentication,
     Route,
@@ -45,7 +60,9 @@ from ambient.control.problem import Problem
 from ambient.control.routes.book import Book
 from ambient.control.schema.shape import is_dns_name
 from ambient.control.selection import Selection
+from ambient.control.slices import Slices, Told, ports_of, unserved
 from ambient.control.translate.kubernetes import dataplane_mode
+from ambient.control.translate.kubernetes_workloads import SERVICE_NAME
 from ambient.core import delta
 from ambient.core.delta import Delta, Resource
 from ambient.core.model.address import IpAddress, NetworkAddress
@@ -53,7 +70,7 @@ from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Port, Service
-from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
+from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
 
@@ -62,11 +79,11 @@ _Name: TypeAlias = tuple[type[Resource], str]
 _FRESH: Final = ""
 """In place of a reason: an object that was not judged yet."""
 
+_WORKLOAD: Final = "workload"
+"""In place of a kind: of what nodes tell."""
+
 NO_NODE: Final = ""
 """In place of a node's name: of workloads that no node of the mesh runs, registered by the API."""
-
-PORT_LABEL: Final = "port.ambient.dev/"
-"""A label ``port.ambient.dev/NAME: "8080"`` names a port of a workload, for services with a named targetPort."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +94,6 @@ class Settings:
     cluster: str = "local"
     root_namespaces: tuple[str, ...] = ("ambient-system", "istio-system")
     """Where policies count for the whole mesh; the first one holds what ambient makes itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """A workload of the mesh, wherever it was told of."""
-
-    uid: str
-    name: str
-    namespace: str
-    service_account: str
-    addresses: tuple[IpAddress, ...]
-    labels: Map[str, str]
-    ports: Mapping[str, int]
-    network: str = ""
-    node: str = ""
-    locality: Locality = Locality()  # noqa: RUF009
-    capacity: int = 1
-    is_enrolled: bool = False
-    """Its inbound connections meet policies of plaintext."""
-    speaks_hbone: bool = False
-    status: WorkloadStatus = WorkloadStatus.HEALTHY
 
 
 @dataclass(slots=True)
@@ -123,7 +119,7 @@ class Index:
         self._services = defaultdict[str, Selection[SelectingService]](Selection)
         self._peers: dict[str, dict[str, PeerAuthentication]] = {}
         self._policies = defaultdict[str, Selection[AuthorizationPolicy]](Selection)
-        self._members: dict[str, dict[str, _Member]] = {}
+        self._members: dict[str, dict[str, Member]] = {}
         """Accepted ones, by namespace and uid."""
         self._registered: dict[str, dict[str, LocalWorkload]] = {}
         """As nodes reported them, by node and uid, in the order of their coming."""
@@ -140,6 +136,7 @@ class Index:
         """Objects that another one stands in the way of."""
         self._orders: dict[str, dict[str, Order]] = {}
         self._rendered: dict[str, dict[_Name, Resource]] = {}
+        self._slices = Slices()
         self._book = Book(settings.root_namespaces)
         self._warnings: dict[tuple[str, str], tuple[str, ...]] = {}
         """By namespace, and uid where one workload is the cause."""
@@ -235,6 +232,8 @@ class Index:
                     pass
                 case _:
                     self._touch(key, touched)
+            if isinstance(was := before.get(key), EndpointSlice):
+                touched.members |= self._named_elsewhere(was)
         for key in gone:
             self._withdraw(key)
         self._place(changed)
@@ -282,8 +281,10 @@ class Index:
     # Objects
 
     def _touch(self, key: Key, touched: _Touched) -> None:
-        if key.kind == "WorkloadEntry":
+        if key.kind in {"WorkloadEntry", "Pod"}:
             touched.members.add((key.namespace, self._uid(key)))
+            if key.kind == "Pod":
+                touched.members.add((key.namespace, self._uid(key._replace(kind=_WORKLOAD))))
         else:
             touched.namespaces.add(key.namespace or key.name)
 
@@ -297,8 +298,10 @@ class Index:
                 self._accounts.pop((key.namespace, key.name), None)
             case "Service":
                 self._services[key.namespace].drop(key.name)
-            case "WorkloadEntry":
+            case "WorkloadEntry" | "Pod":
                 self._members.get(key.namespace, {}).pop(self._uid(key), None)
+            case "EndpointSlice":
+                self._slices.drop(key.namespace, key.name)
             case "PeerAuthentication":
                 self._peers.get(key.namespace, {}).pop(key.name, None)
             case "AuthorizationPolicy":
@@ -317,8 +320,12 @@ class Index:
                     self._peers.setdefault(key.namespace, {})[key.name] = policy
                 case AuthorizationPolicy() as policy:
                     self._policies[key.namespace].hold(key.name, policy, _selector(policy))
-                case SelectingService() | WorkloadEntry():
+                case EndpointSlice() as one:
+                    self._slices.hold(one)
+                case SelectingService() | WorkloadEntry() | Pod():
                     self._refused[key] = _FRESH
+                case Deployment():
+                    pass
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
                     pass
                 case (
@@ -340,6 +347,9 @@ class Index:
         had = {key: self._release(key) for key in waiting if self._refused[key] == _FRESH}
         for key in waiting:
             wanted = self._wanted[key]
+            if key.kind == "Pod" and self._uid(key._replace(kind=_WORKLOAD)) in self._node_of:
+                self._hide(key, touched)
+                continue
             why = self._claim(key, tuple(_addresses(wanted)))
             if why is not None:
                 self._refused[key] = why
@@ -349,14 +359,28 @@ class Index:
             if isinstance(wanted, SelectingService):
                 self._services[key.namespace].hold(key.name, wanted, wanted.selector)
             elif isinstance(wanted, WorkloadEntry):
-                member = self._entry_member(wanted)
-                self._members.setdefault(key.namespace, {})[member.uid] = member
+                self._join(of_entry(wanted, self.settings.cluster))
+            elif isinstance(wanted, Pod):
+                self._join(of_pod(wanted, self.settings.cluster))
         for key, why in tuple(self._refused.items()):
             if had.get(key) and self._claim(key, had[key]) is not None:
                 # What its last good version had was taken by an object that changed with it.
                 self._withdraw(key)
                 self._refused[key] = why
                 self._touch(key, touched)
+
+    def _join(self, member: Member) -> None:
+        members = self._members.setdefault(member.namespace, {})
+        if member.addresses:
+            members[member.uid] = member
+        else:
+            members.pop(member.uid, None)
+
+    def _hide(self, pod: Key, touched: _Touched) -> None:
+        """A pod that its node's daemon tells of as well is not there twice."""
+        if pod.name and (self._claimed.get(pod) is not None or pod in self._refused):
+            self._withdraw(pod)
+            self._touch(pod, touched)
 
     def _claim(self, key: Key, addresses: tuple[NetworkAddress, ...]) -> str | None:
         for address in addresses:
@@ -372,7 +396,8 @@ class Index:
     def _release(self, key: Key) -> tuple[NetworkAddress, ...]:
         addresses = self._claimed.pop(key, ())
         for address in addresses:
-            del self._claims[address]
+            if self._claims[address] == key:
+                del self._claims[address]
         return addresses
 
     # Registrations
@@ -387,6 +412,8 @@ class Index:
         del self._node_of[workload.uid]
         self._release(_claimant(workload))
         self._members[workload.namespace].pop(workload.uid, None)
+        if self._pod(workload) is not None:
+            self._refused[_pod_of(workload)] = _FRESH
         touched.members.add((workload.namespace, workload.uid))
 
     def _judge(self, touched: _Touched) -> None:
@@ -405,7 +432,10 @@ class Index:
                 case Accepted(_, _, enrolled):
                     self._waiting.discard((node, uid))
                     self._node_of[workload.uid] = node
-                    member = self._registered_member(node, workload, is_enrolled=enrolled)
+                    member = of_registered(
+                        workload, node, self._template(workload), self._pod(workload), is_enrolled=enrolled
+                    )
+                    self._hide(_pod_of(workload), touched)
                     self._members.setdefault(workload.namespace, {})[workload.uid] = member
                     touched.members.add((workload.namespace, workload.uid))
         self._settle_claims(touched)
@@ -432,7 +462,7 @@ class Index:
 
     def _why_refused(self, node: str, workload: LocalWorkload) -> str | None:
         namespace, account = workload.namespace, workload.service_account
-        uid = f"{self.settings.cluster}/ambient.dev/Workload/{namespace}/{workload.name}"
+        uid = registered_uid(self.settings.cluster, namespace, workload.name)
         if not is_dns_name(workload.name):
             return "its name is not a DNS name; use a-z, 0-9, - and ."
         if workload.uid != uid:
@@ -466,57 +496,59 @@ class Index:
         return self._claim(_claimant(workload), addresses)
 
     def _is_enrolled(self, workload: LocalWorkload) -> bool:
-        own = dataplane_mode(workload.labels)
+        own = dataplane_mode(labels_of(workload, self._template(workload)))
         return (own or self._namespaces[workload.namespace].dataplane_mode) == "ambient"
 
-    def _registered_member(self, node: str, workload: LocalWorkload, *, is_enrolled: bool) -> _Member:
-        labels = workload.labels
-        ports = {
-            label.removeprefix(PORT_LABEL): int(value)
-            for label, value in labels.items()
-            if label.startswith(PORT_LABEL) and value.isascii() and value.isdigit() and 0 < int(value) < 65536
-        }
-        return _Member(
-            uid=workload.uid,
-            name=workload.name,
-            namespace=workload.namespace,
-            service_account=workload.service_account,
-            addresses=workload.addresses,
-            labels=labels,
-            ports=ports,
-            node=node,
-            locality=Locality(
-                labels.get("topology.kubernetes.io/region", ""),
-                labels.get("topology.kubernetes.io/zone", ""),
-                labels.get("topology.istio.io/subzone", ""),
-            ),
-            is_enrolled=is_enrolled,
-            speaks_hbone=is_enrolled and workload.captured,
-            status=WorkloadStatus.HEALTHY if workload.healthy else WorkloadStatus.UNHEALTHY,
-        )
+    def _template(self, workload: LocalWorkload) -> Deployment | None:
+        name = workload.labels.get(DEPLOYMENT_LABEL)
+        found = None if name is None else self._wanted.get(Key("Deployment", workload.namespace, name))
+        return found if isinstance(found, Deployment) else None
 
-    def _entry_member(self, entry: WorkloadEntry) -> _Member:
-        return _Member(
-            uid=self._uid(entry.key),
-            name=entry.name,
-            namespace=entry.namespace,
-            service_account=entry.service_account,
-            addresses=(entry.address,),
-            labels=entry.labels,
-            ports=entry.ports,
-            network=entry.network,
-            locality=entry.locality,
-            capacity=entry.capacity,
-            is_enrolled=entry.speaks_hbone,
-            speaks_hbone=entry.speaks_hbone,
-        )
+    def _pod(self, workload: LocalWorkload) -> Pod | None:
+        """What a cluster says of it."""
+        found = self._wanted.get(_pod_of(workload))
+        return found if isinstance(found, Pod) else None
 
     def _uid(self, key: Key) -> str:
-        return f"{self.settings.cluster}/networking.istio.io/WorkloadEntry/{key.namespace}/{key.name}"
+        cluster = self.settings.cluster
+        if key.kind == _WORKLOAD:
+            return registered_uid(cluster, key.namespace, key.name)
+        return uid_of(cluster, key)
 
     # What comes of it
 
+    def _widen(self, touched: _Touched) -> None:
+        """Slices and those whom they name are rendered together."""
+        for namespace in touched.namespaces:
+            for one in self._slices.of(namespace):
+                touched.members |= self._named_elsewhere(one)
+        for namespace, uid in touched.members:
+            now = self._members.get(namespace, {}).get(uid)
+            was = self._rendered.get(namespace, {}).get((Workload, uid))
+            addresses = (
+                *(now.addresses if now else ()),
+                *(was.addresses if isinstance(was, Workload) else ()),
+            )
+            name = uid.rpartition("/")[2]
+            touched.namespaces |= {
+                told.slice.namespace for told in self._slices.naming(namespace, name, addresses)
+            }
+
+    def _named_elsewhere(self, one: EndpointSlice) -> set[tuple[str, str]]:
+        """Members of other namespaces that a slice names."""
+        holders = [
+            self._claims.get(NetworkAddress("", ip))
+            for endpoint in one.endpoints
+            for ip in endpoint.addresses
+        ]
+        return {
+            (holder.namespace, self._uid(holder))
+            for holder in holders
+            if holder is not None and holder.kind != "Service" and holder.namespace != one.namespace
+        }
+
     def _render(self, touched: _Touched) -> Delta:
+        self._widen(touched)
         told = self._book.change(
             touched.said,
             {namespace: tuple(self._services[namespace].values()) for namespace in touched.namespaces},
@@ -581,15 +613,69 @@ class Index:
             yield service.service
         for member in self._members.get(namespace, {}).values():
             yield self._workload(member, peers)
-        self._warnings[namespace, ""] = peers.warnings
+        warnings = list(peers.warnings)
+        for address, told in self._loose(namespace, warnings).items():
+            member = of_endpoint(
+                namespace, address, tuple(one.endpoint for one in told), self.settings.cluster
+            )
+            yield self._workload(member, peers, told)
+        self._warnings[namespace, ""] = tuple(warnings)
 
-    def _workload(self, member: _Member, peers: _Peers) -> Workload:
+    def _loose(self, namespace: str, warnings: list[str]) -> Mapping[IpAddress, list[Told]]:
+        """What the slices of a namespace name that is no workload of the mesh, by address."""
+        found: dict[IpAddress, list[Told]] = {}
+        for one in self._slices.of(namespace):
+            service = self._services[namespace].get(one.service)
+            if service is None:
+                warnings.append(
+                    f"{one.key}: Service {one.service} is not configured; add it, or correct the label {SERVICE_NAME}"
+                )
+                continue
+            warnings += unserved(service, one)
+            for endpoint in one.endpoints:
+                if endpoint.pod and self._has_pod(namespace, endpoint.pod):
+                    continue
+                for ip in endpoint.addresses:
+                    holder = self._claims.get(NetworkAddress("", ip))
+                    why = _unusable(ip)
+                    if holder is not None and holder.kind == "Service":
+                        why = f"is {holder}'s; list the endpoints of that service"
+                    if why is not None:
+                        warnings.append(f"{one.key}: address {ip} {why}")
+                    elif holder is None:
+                        found.setdefault(ip, []).append(Told(one, endpoint))
+        return found
+
+    def _has_pod(self, namespace: str, name: str) -> bool:
+        members = self._members.get(namespace, {})
+        return any(self._uid(Key(kind, namespace, name)) in members for kind in ("Pod", _WORKLOAD))
+
+    def _listed(self, member: Member) -> Iterator[Told]:
+        """What slices say of a member; of services that select, they say nothing that counts."""
+        addresses = () if member.network or member.host_network else member.addresses
+        for told in self._slices.naming(member.namespace, member.pod, addresses):
+            service = self._services[told.slice.namespace].get(told.slice.service)
+            if service is not None and service.selector is None:
+                yield told
+
+    def _served(self, told: Iterable[Told]) -> Mapping[str, tuple[Port, ...]]:
+        """Services and ports, as slices say; several slices of a service say more together."""
+        found: dict[str, tuple[Port, ...]] = {}
+        for one in told:
+            service = self._services[one.slice.namespace].get(one.slice.service)
+            if service is not None and (one.endpoint.is_ready or service.service.allow_unhealthy):
+                had = found.get(service.service.key, ())
+                found[service.service.key] = tuple(dict.fromkeys((*had, *ports_of(service, one.slice))))
+        return found
+
+    def _workload(self, member: Member, peers: _Peers, told: Iterable[Told] | None = None) -> Workload:
         labels = member.labels
-        warnings: list[str] = []
+        warnings = list(member.warnings)
         services = {
             service.service.key: _resolved(service, member, warnings)
             for service in self._services[member.namespace].of(labels)
         }
+        services |= self._served(self._listed(member) if told is None else told)
         if warnings:
             self._warnings[member.namespace, member.uid] = tuple(warnings)
         return Workload(
@@ -605,20 +691,22 @@ class Index:
             node=member.node,
             cluster=self.settings.cluster,
             canonical_name=_first(labels, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+            or member.owner
             or member.name,
             canonical_revision=_first(
                 labels, "service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"
             )
             or "latest",
-            workload_name=member.name,
+            workload_name=member.owner or member.name,
             services=Map(services),
             policies=tuple(sorted(self._selected(member, peers))),
             locality=member.locality,
             capacity=member.capacity,
+            host_network=member.host_network,
             labels=Map({key: value for key, value in labels.items() if key in self._book.labels}),
         )
 
-    def _selected(self, member: _Member, peers: _Peers) -> Iterator[str]:
+    def _selected(self, member: Member, peers: _Peers) -> Iterator[str]:
         for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):
             for policy in self._policies[namespace].of(member.labels):
                 yield f"{policy.namespace}/{policy.name}"
@@ -684,7 +772,7 @@ class _Peers:
     warnings: tuple[str, ...]
 
 
-def _resolved(service: SelectingService, member: _Member, warnings: list[str]) -> tuple[Port, ...]:
+def _resolved(service: SelectingService, member: Member, warnings: list[str]) -> tuple[Port, ...]:
     """A service's ports as the workload's own; a name that it does not have is no port of it."""
     ports: list[Port] = []
     for port in service.ports:
@@ -713,15 +801,22 @@ def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
             yield from service.addresses
         case WorkloadEntry():
             yield NetworkAddress(wanted.network, wanted.address)
+        case Pod() if not wanted.host_network:
+            yield from (NetworkAddress("", ip) for ip in wanted.addresses)
         case _:
             return
 
 
 def _why_not(address: NetworkAddress, key: Key, holder: Key | None) -> str | None:
     why = _unusable(address.ip)
-    if why is None and holder not in {None, key}:
+    if why is None and holder not in {None, key} and not _are_same(key, holder):
         why = f"is {holder}'s already; give it another, or remove that one"
     return None if why is None else f"address {address.ip} {why}"
+
+
+def _are_same(key: Key, holder: Key | None) -> bool:
+    """Whether both are one pod: as the cluster has it, and as its node tells of it."""
+    return holder is not None and key[1:] == holder[1:] and {key.kind, holder.kind} == {"Pod", _WORKLOAD}
 
 
 def _unusable(ip: IpAddress) -> str | None:
@@ -737,7 +832,11 @@ def _unusable(ip: IpAddress) -> str | None:
 
 
 def _claimant(workload: LocalWorkload) -> Key:
-    return Key("workload", workload.namespace, workload.name)
+    return Key(_WORKLOAD, workload.namespace, workload.name)
+
+
+def _pod_of(workload: LocalWorkload) -> Key:
+    return Key("Pod", workload.namespace, workload.name)
 
 
 def _identity(workload: LocalWorkload) -> tuple[object, ...]:

@@ -78,6 +78,7 @@ class TargetPort:
 
     service_port: int
     target: int | str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,83 @@ class WorkloadEntry:
     def key(self) -> Key:
         """Its name in the configuration."""
         return Key("WorkloadEntry", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that runs on a cluster's node, as the cluster says."""
+
+    namespace: str
+    name: str
+    service_account: str
+    addresses: tuple[IpAddress, ...]
+    """None while it has none yet, and when it has ended."""
+    labels: Map[str, str]
+    ports: Map[str, int]
+    node: str
+    owner: str
+    """What it is one of: a Deployment's name, say; empty: nothing."""
+    host_network: bool
+    is_ready: bool
+    speaks_hbone: bool
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Pod", self.namespace, self.name)
+
+
+class SlicePort(NamedTuple):
+    """A port of endpoints, by the name that the service's port has."""
+
+    name: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """Who serves, by address."""
+
+    addresses: tuple[IpAddress, ...]
+    is_ready: bool
+    pod: str
+    """Its name, in the slice's namespace; empty: it is none."""
+    node: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """Endpoints of a service that are listed instead of selected."""
+
+    namespace: str
+    name: str
+    service: str
+    """Its name."""
+    endpoints: tuple[SliceEndpoint, ...]
+    ports: tuple[SlicePort, ...] | None
+    """None: every port of the service, as it is."""
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("EndpointSlice", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What its workloads are: a template of those that are registered as one of it."""
+
+    namespace: str
+    name: str
+    service_account: str
+    labels: Map[str, str]
+    ports: Map[str, int]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("Deployment", self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +461,9 @@ Object: TypeAlias = (
     | ServiceAccount
     | SelectingService
     | WorkloadEntry
+    | Pod
+    | EndpointSlice
+    | Deployment
     | PeerAuthentication
     | AuthorizationPolicy
     | L7Object

@@ -47,6 +47,10 @@ class Selection(Generic[T]):
             if not self._filed[label]:
                 del self._filed[label]
 
+    def get(self, name: str) -> T | None:
+        """The one of that name."""
+        return self._things.get(name)
+
     def values(self) -> Iterable[T]:
         """All of them."""
         return self._things.values()

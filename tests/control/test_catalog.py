@@ -96,10 +96,12 @@ def test_an_object_in_two_files_stays_with_the_one_that_had_it():
 
 
 def test_unknown_kinds_are_named_and_do_no_harm():
-    made = catalog(x="apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n" + NAMESPACE % "shop")
+    made = catalog(
+        x="apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: a}\n---\n" + NAMESPACE % "shop"
+    )
     assert list(made.objects) == [Key("Namespace", "", "shop")]
     assert made.errors == ()
-    assert made.warnings == ("x.yaml: line 1: Deployment of apps/v1 is a kind that has no effect here",)
+    assert made.warnings == ("x.yaml: line 1: StatefulSet of apps/v1 is a kind that has no effect here",)
 
 
 def test_a_list_is_its_items():

@@ -17,7 +17,7 @@ from ambient.core.model.authorization import (
     StringMatch,
     StringMatchKind,
 )
-from ambient.core.model.service import Port
+from ambient.core.model.service import AppProtocol, Port
 from ambient.core.model.workload import Locality
 
 ROOTS = ("ambient-system", "istio-system")
@@ -171,7 +171,7 @@ def test_a_service():
     assert read_service.service.hostname == "x.shop.svc.cluster.local"
     assert [str(address.ip) for address in read_service.service.addresses] == ["10.0.0.1", "fd00::1"]
     assert read_service.service.ports == (Port(80, 0), Port(81, 81), Port(82, 8082))
-    assert read_service.ports == (TargetPort(80, "web"), TargetPort(81, 81), TargetPort(82, 8082))
+    assert read_service.ports == (TargetPort(80, "web"), TargetPort(81, 81), TargetPort(82, 8082, "x"))
     assert read_service.service.allow_unhealthy
     assert warnings == ("spec.ports[3] is UDP and has no effect; the mesh carries TCP",)
 
@@ -198,6 +198,63 @@ def test_a_service():
 def test_services_without_an_address_or_a_selector(text, selector, warning):
     read_service, warnings = service(text)
     assert (read_service.selector, warnings) == (selector, warning)
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "warning"),
+    [
+        ("{name: http}", AppProtocol.HTTP, None),
+        ("{name: http-web}", AppProtocol.HTTP, None),
+        ("{name: http2-web}", AppProtocol.HTTP2, None),
+        ("{name: grpc-api}", AppProtocol.GRPC, None),
+        ("{name: https-web}", AppProtocol.TLS, None),
+        ("{name: tls}", AppProtocol.TLS, None),
+        ("{name: tcp-db}", AppProtocol.TCP, None),
+        ("{name: mysql}", AppProtocol.TCP, None),
+        ("{name: web}", None, None),
+        ("{name: httpx}", None, None),
+        ("{name: web, appProtocol: http}", AppProtocol.HTTP, None),
+        ("{name: http, appProtocol: tcp}", AppProtocol.TCP, None),
+        ("{appProtocol: GRPC}", AppProtocol.GRPC, None),
+        ("{appProtocol: kubernetes.io/h2c}", AppProtocol.HTTP2, None),
+        ("{appProtocol: kubernetes.io/ws}", AppProtocol.HTTP, None),
+        ("{appProtocol: kubernetes.io/wss}", AppProtocol.TLS, None),
+        ("{name: http, appProtocol: example.com/x}", None, 'spec.ports[0].appProtocol is "example.com/x" and has no effect'),
+    ],
+)  # fmt: skip
+def test_what_a_port_declares(port, protocol, warning):
+    text = f"{{clusterIP: 10.0.0.1, ports: [{port.replace('{', '{port: 80, ', 1)}]}}"
+    read_service, warnings = service(text)
+    assert read_service.service.declaration(80).protocol is protocol
+    assert read_service.service.declaration(81).protocol is None
+    assert [one for one in warnings if not (warning and one.startswith(warning))] == []
+    assert len(warnings) == (warning is not None)
+
+
+@pytest.mark.parametrize(
+    ("field", "warning"),
+    [
+        ("sessionAffinity: ClientIP", "spec.sessionAffinity has no effect; each connection is balanced by itself"),
+        ("internalTrafficPolicy: Local", "spec.internalTrafficPolicy has no effect; endpoints of every node are used"),
+        ("trafficDistribution: PreferClose", "spec.trafficDistribution has no effect; near and far endpoints are used alike"),
+        ("externalIPs: [192.0.2.1]", "spec.externalIPs has no effect; the mesh knows the service by its clusterIP"),
+    ],
+)  # fmt: skip
+def test_what_of_a_service_is_not_carried_out(field, warning):
+    assert service(f"{{clusterIP: 10.0.0.1, {field}}}")[1] == (warning,)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "sessionAffinity: None",
+        "internalTrafficPolicy: Cluster",
+        "externalTrafficPolicy: Local",
+        "type: NodePort",
+    ],
+)
+def test_what_of_a_service_changes_nothing_here(field):
+    assert service(f"{{clusterIP: 10.0.0.1, {field}}}")[1] == ()
 
 
 def test_a_workload_entry():
@@ -310,7 +367,7 @@ def test_the_oldest_wins_and_unknown_age_is_young():
             Key("Service", "default", "a"),
         ),
         ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}, Key("Namespace", "", "a")),
-        ({"apiVersion": "apps/v1", "kind": "Deployment"}, None),
+        ({"apiVersion": "apps/v1", "kind": "StatefulSet"}, None),
         ({"apiVersion": "networking.istio.io/v1", "kind": "PeerAuthentication"}, None),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ambient.control.schema.shape import Document, Ip, Name, PortNumber, Shape, say, wrong
+from ambient.control.schema.shape import Document, Ip, Labels, Name, PortNumber, Shape, say, wrong
 
 
 def _locality(text: str) -> str:
@@ -20,7 +20,7 @@ class WorkloadEntrySpec(Shape):
 
     address: Ip
     ports: dict[str, PortNumber] = Field(default={})
-    labels: dict[str, str] = Field(default={})
+    labels: Labels = Field(default={})
     network: str = ""
     locality: Annotated[str, AfterValidator(_locality)] = ""
     weight: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0

@@ -10,6 +10,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ambient.control.schema.shape import (
     Document,
+    Label,
+    Labels,
+    Metadata,
+    PortName,
     PortNumber,
     Shape,
     ip_or_none,
@@ -36,9 +40,16 @@ def _target_port(port: int | str) -> int | str:
 TargetPort: TypeAlias = Annotated[int | str, AfterValidator(_target_port)]
 
 
+class LabelNamed(Metadata):
+    """Of an object whose name is part of host names."""
+
+    name: Label
+
+
 class NamespaceDocument(Document):
     """v1 Namespace."""
 
+    metadata: LabelNamed
     spec: Any = None
 
 
@@ -56,15 +67,15 @@ class ServicePort(Shape):
     port: PortNumber
     target_port: TargetPort | None = None
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
-    name: str = ""
-    app_protocol: Any = None
+    name: PortName | Literal[""] = ""
+    app_protocol: str | None = None
     node_port: Any = None
 
 
 class ServiceSpec(Shape):
     """v1 Service."""
 
-    selector: dict[str, str] | None = None
+    selector: Labels = Field(default={})
     ports: tuple[ServicePort, ...] = Field(default=(), strict=False)
     cluster_ip: Annotated[str, AfterValidator(lambda ip: ip if ip in {"", "None"} else str(read_ip(ip)))] = (
         Field(default="", alias="clusterIP")
@@ -72,20 +83,20 @@ class ServiceSpec(Shape):
     cluster_ips: tuple[str, ...] = Field(default=(), alias="clusterIPs", strict=False)
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     publish_not_ready_addresses: bool = False
-    session_affinity: Any = None
+    session_affinity: Literal["None", "ClientIP"] = "None"
     session_affinity_config: Any = None
     ip_families: Any = None
     ip_family_policy: Any = None
-    internal_traffic_policy: Any = None
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     external_traffic_policy: Any = None
     health_check_node_port: Any = None
-    external_ips: Any = Field(default=None, alias="externalIPs")
-    external_name: Any = None
+    external_ips: tuple[str, ...] = Field(default=(), alias="externalIPs", strict=False)
+    external_name: str = ""
     load_balancer_ip: Any = Field(default=None, alias="loadBalancerIP")
     load_balancer_class: Any = None
     load_balancer_source_ranges: Any = None
     allocate_load_balancer_node_ports: Any = None
-    traffic_distribution: Any = None
+    traffic_distribution: Literal["PreferClose", "PreferSameZone", "PreferSameNode"] | None = None
 
     @model_validator(mode="after")
     def _addresses_agree(self) -> Self:
@@ -107,7 +118,13 @@ class ServiceSpec(Shape):
                 f"is {say(self.cluster_ips[0])} and clusterIP {say(self.cluster_ip)}; make them the same",
             )
         seen: set[int] = set()
+        named: set[str] = set()
         for i, port in enumerate(self.ports):
+            if port.name in named:
+                raise wrong_at(
+                    f"ports[{i}].name", f"is {say(port.name)}, as is another's; give each port its own name"
+                )
+            named |= {port.name} - {""}
             if port.protocol == "TCP":
                 if port.port in seen:
                     raise wrong_at(
@@ -120,4 +137,5 @@ class ServiceSpec(Shape):
 class ServiceDocument(Document):
     """v1 Service."""
 
+    metadata: LabelNamed
     spec: ServiceSpec

@@ -45,7 +45,8 @@ def _path(details: ErrorDetails) -> str:
         elif _is_field(part):
             path += f".{part}" if path else part
     if details["type"] == "wrong_at":
-        path += f".{details['ctx']['field']}" if path else details["ctx"]["field"]
+        field = details["ctx"]["field"]
+        path += f".{field}" if path and not field.startswith("[") else field
     return path
 
 

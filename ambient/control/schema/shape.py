@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, TypeAlias
 
@@ -20,6 +21,9 @@ from ambient.core.model.address import IpAddress, unmapped
 from ambient.core.model.authorization import IpNetwork
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+_MOST_ANNOTATED = 256 << 10
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
@@ -158,6 +162,55 @@ def not_empty_text(text: str) -> str:
     return text
 
 
+def _qualified(name: str) -> bool:
+    """Whether a label or annotation can be named so."""
+    prefix, slash, rest = name.rpartition("/")
+    return (not slash or is_dns_name(prefix)) and _LABEL_NAME.fullmatch(rest) is not None
+
+
+def _none_is_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    for name, value in labels.items():
+        _label_name(name)
+        if value and _LABEL_NAME.fullmatch(value) is None:
+            raise wrong_at(
+                f'["{name}"]',
+                f"is {say(value)}; a label's value is 0-63 letters, digits and - _ ., "
+                "starting and ending with a letter or digit",
+            )
+    return labels
+
+
+def _annotations(annotations: dict[str, str]) -> dict[str, str]:
+    for name in annotations:
+        _label_name(name)
+    size = sum(len(name) + len(value) for name, value in annotations.items())
+    if size > _MOST_ANNOTATED:
+        raise wrong(f"has {size} characters; the most is {_MOST_ANNOTATED}")
+    return annotations
+
+
+def _label_name(name: str) -> None:
+    if not _qualified(name):
+        raise wrong(
+            f"has the name {say(name)}; it is 1-63 letters, digits and - _ ., starting and ending with a letter or "
+            "digit, and a DNS name and / may come before it"
+        )
+
+
+def _time(text: str) -> str:
+    try:
+        if _TIME.fullmatch(text):
+            datetime.fromisoformat(text)
+            return text
+    except ValueError:
+        pass
+    raise wrong(f"is {say(text)}; it is a time such as 2026-01-31T12:00:00Z, or leave it out")
+
+
 def ip_or_none(text: str) -> IpAddress | None:
     """An address that was checked already; None for ``None`` and nothing."""
     return None if text in {"", "None"} else unmapped(ip_address(text))
@@ -171,6 +224,12 @@ Ip: TypeAlias = Annotated[Any, BeforeValidator(read_ip)]
 Network: TypeAlias = Annotated[Any, BeforeValidator(network)]
 Pattern: TypeAlias = Annotated[str, AfterValidator(not_empty_text)]
 Patterns: TypeAlias = tuple[Pattern, ...]
+PortName: TypeAlias = Label
+Labels: TypeAlias = Annotated[dict[str, str], BeforeValidator(_none_is_empty), AfterValidator(_labels)]
+Annotations: TypeAlias = Annotated[
+    dict[str, str], BeforeValidator(_none_is_empty), AfterValidator(_annotations)
+]
+Time: TypeAlias = Annotated[str, AfterValidator(_time)]
 HeaderName: TypeAlias = Annotated[str, AfterValidator(header_name)]
 
 
@@ -180,9 +239,9 @@ class Metadata(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, alias_generator=to_camel)
     name: Name
     namespace: Label = "default"
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    creation_timestamp: str | None = None
+    labels: Labels = {}
+    annotations: Annotations = {}
+    creation_timestamp: Time | None = None
 
 
 class Document(Shape):
@@ -197,4 +256,4 @@ class Document(Shape):
 class WorkloadSelector(Shape):
     """Which workloads: those with all of these labels."""
 
-    match_labels: dict[str, str] = {}
+    match_labels: Labels = {}

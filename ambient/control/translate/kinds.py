@@ -20,6 +20,7 @@ from ambient.control.translate import (
     istio_telemetry,
     istio_virtual_service,
     kubernetes,
+    kubernetes_workloads,
     linkerd,
 )
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
@@ -31,6 +32,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
         *kubernetes.KINDS,
         *gateway_routes.KINDS,
         *gateway.KINDS,
+        *kubernetes_workloads.KINDS,
         *istio_destination_rule.KINDS,
         *istio_networking.KINDS,
         *istio_request_authentication.KINDS,

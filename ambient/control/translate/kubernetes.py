@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from immutables import Map
@@ -14,7 +14,7 @@ from ambient.control.schema.shape import ip_or_none
 from ambient.control.translate import linkerd_annotations
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.model.address import NetworkAddress
-from ambient.core.model.service import Port, Service
+from ambient.core.model.service import AppProtocol, DeclaredPort, Port, Service
 
 DOMAIN: Final = "svc.cluster.local"
 MODE_LABELS: Final = ("ambient.dev/dataplane-mode", "istio.io/dataplane-mode")
@@ -23,6 +23,24 @@ INJECTION, REVISION = "istio-injection", "istio.io/rev"
 """Labels of namespaces that ask for Istio's sidecars; the first counts before the other."""
 NODES: Final = "ambient.dev/nodes"
 """Annotation of a ServiceAccount: the nodes that may run it, with commas."""
+
+
+_TRAFFIC_DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
+_PROTOCOLS: Final = {
+    "http": AppProtocol.HTTP,
+    "http2": AppProtocol.HTTP2,
+    "grpc": AppProtocol.GRPC,
+    "https": AppProtocol.TLS,
+    "tls": AppProtocol.TLS,
+    "tcp": AppProtocol.TCP,
+    "kubernetes.io/h2c": AppProtocol.HTTP2,
+    "kubernetes.io/ws": AppProtocol.HTTP,
+    "kubernetes.io/wss": AppProtocol.TLS,
+    "grpc-web": AppProtocol.HTTP,
+    "mongo": AppProtocol.TCP,
+    "mysql": AppProtocol.TCP,
+    "redis": AppProtocol.TCP,
+}
 
 
 def dataplane_mode(labels: Mapping[str, str]) -> str:
@@ -92,8 +110,9 @@ def _service(read: schema.ServiceDocument, _: tuple[str, ...]) -> Translated:
                 "is missing, so the service has no address; write one, or None for a headless service",
             )
         )
+    warnings += _unused(read)
     ports = tuple(
-        TargetPort(port.port, port.port if port.target_port is None else port.target_port)
+        TargetPort(port.port, port.port if port.target_port is None else port.target_port, port.name)
         for port in spec.ports
         if port.protocol == "TCP"
     )
@@ -106,10 +125,44 @@ def _service(read: schema.ServiceDocument, _: tuple[str, ...]) -> Translated:
             Port(port.service_port, port.target if isinstance(port.target, int) else 0) for port in ports
         ),
         allow_unhealthy=spec.publish_not_ready_addresses,
+        declared=tuple(_declared(spec.ports, warnings)),
     )
     selector = Map(spec.selector) if spec.selector and spec.type != "ExternalName" else None
     annotated, slips = linkerd_annotations.of_service(metadata, [port.service_port for port in ports])
     return Translated(SelectingService(service, selector, ports, annotated), (*warnings, *slips))
+
+
+def _unused(read: schema.ServiceDocument) -> Iterator[Problem]:
+    spec = read.spec
+    if spec.session_affinity != "None":
+        yield no_effect("spec.sessionAffinity", "has no effect; each connection is balanced by itself")
+    if spec.internal_traffic_policy != "Cluster":
+        yield no_effect("spec.internalTrafficPolicy", "has no effect; endpoints of every node are used")
+    if spec.traffic_distribution is not None:
+        yield no_effect("spec.trafficDistribution", "has no effect; near and far endpoints are used alike")
+    if _TRAFFIC_DISTRIBUTION in read.metadata.annotations:
+        field = f'metadata.annotations["{_TRAFFIC_DISTRIBUTION}"]'
+        yield no_effect(field, "has no effect; near and far endpoints are used alike")
+    if spec.external_ips:
+        yield no_effect("spec.externalIPs", "has no effect; the mesh knows the service by its clusterIP")
+
+
+def _declared(ports: Iterable[schema.ServicePort], warnings: list[Problem]) -> Iterator[DeclaredPort]:
+    """What ``appProtocol`` says, or the port's name as far as the first dash. Source: Istio's protocol selection."""
+    for i, port in enumerate(ports):
+        if port.protocol != "TCP":
+            continue
+        said = (port.app_protocol or "").lower()
+        protocol = _PROTOCOLS.get(said or port.name.partition("-")[0])
+        if said and protocol is None:
+            warnings.append(
+                no_effect(
+                    f"spec.ports[{i}].appProtocol",
+                    f'is "{port.app_protocol}" and has no effect; known are {", ".join(_PROTOCOLS)}',
+                )
+            )
+        if port.name or protocol is not None:
+            yield DeclaredPort(port.port, port.name, protocol)
 
 
 KINDS: Final = (

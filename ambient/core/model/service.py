@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +15,28 @@ class Port(NamedTuple):
 
     service_port: int
     target_port: int
+
+
+class AppProtocol(Enum):
+    """What is spoken on a port."""
+
+    HTTP = "http"
+    """HTTP/1.1; a client may ask for HTTP/2 in it."""
+    HTTP2 = "http2"
+    """HTTP/2 from the first byte, without TLS."""
+    GRPC = "grpc"
+    TLS = "tls"
+    TCP = "tcp"
+    """Bytes that nobody looks into."""
+
+
+class DeclaredPort(NamedTuple):
+    """What an operator says of a service port."""
+
+    service_port: int
+    name: str
+    protocol: AppProtocol | None
+    """None: nothing; it is for a proxy to find out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +59,15 @@ class Service:
     passthrough: bool = False
     """Whether connections go where they were meant to go, and not to an endpoint."""
 
+    declared: tuple[DeclaredPort, ...] = ()
+    """For the control plane and L7 proxies; an L4 proxy is not told."""
+
     @property
     def key(self) -> str:
         """``namespace/hostname``, its name in the mesh."""
         return f"{self.namespace}/{self.hostname}"
+
+    def declaration(self, service_port: int) -> DeclaredPort:
+        """What is said of a port; of most, nothing."""
+        unsaid = DeclaredPort(service_port, "", None)
+        return next((port for port in self.declared if port.service_port == service_port), unsaid)
