@@ -17,7 +17,7 @@ from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
 from ambient.core.model.workload import Workload
 from ambient.rpc import trust
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES
 
 if TYPE_CHECKING:
     from ambient.core.delta import Resource
@@ -37,6 +37,7 @@ TYPES: Final[Mapping[str, Audience]] = {
     trust.REVOCATIONS: Audience.EVERYONE,
     AUTHORIZATION: Audience.CONCERNED,
     ADDRESS: Audience.EVERYONE,
+    ROUTES: Audience.EVERYONE,
 }
 """In the order of sending: whom to trust comes before those who prove it, a policy before the workload that names it."""
 

@@ -15,6 +15,7 @@ from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
+from ambient.rpc.routes import encode_routes
 from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, Name, RawResource, Update
 
 if TYPE_CHECKING:
@@ -39,17 +40,11 @@ def encode_delta(delta: Delta) -> Update:
     """A change of the mesh as it travels."""
     removed = [(ADDRESS, name) for name in delta.removed_addresses]
     removed += [(AUTHORIZATION, name) for name in delta.removed_authorizations]
-    return Update(
-        tuple(
-            encode_resource(resource)
-            for resource in delta.upserted
-            if not isinstance(resource, ServiceRoutes)
-        ),
-        tuple(removed),
-    )
+    removed += [(ROUTES, name) for name in delta.removed_routes]
+    return Update(tuple(encode_resource(resource) for resource in delta.upserted), tuple(removed))
 
 
-def encode_resource(resource: Workload | Service | Authorization) -> RawResource:
+def encode_resource(resource: Resource) -> RawResource:
     """One noun; its version is a hash of its content, so that a restarted control plane names it the same."""
     match resource:
         case Workload():
@@ -58,6 +53,8 @@ def encode_resource(resource: Workload | Service | Authorization) -> RawResource
             return _raw(encode_name(resource), workload_pb2.Address(service=_service(resource)))
         case Authorization():
             return _raw(encode_name(resource), _authorization(resource))
+        case ServiceRoutes():
+            return _raw(encode_name(resource), encode_routes(resource))
 
 
 def encode_name(resource: Resource) -> Name:
@@ -107,6 +104,7 @@ def _workload(workload: Workload) -> workload_pb2.Workload:
         ),
         network_mode=workload_pb2.HOST_NETWORK if workload.host_network else workload_pb2.STANDARD,
         capacity=None if workload.capacity == 1 else UInt32Value(value=workload.capacity),
+        labels=workload.labels,
     )
 
 

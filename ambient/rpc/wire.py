@@ -30,9 +30,11 @@ from ambient.core.model.authorization import (
 )
 from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
+from ambient.rpc.mirror import Invalid
 from ambient.rpc.pb.ambient.snapshot.v1 import snapshot_pb2
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
+from ambient.rpc.routes import decode_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,10 +71,6 @@ class BadUpdate(PeerError):
     """Bytes that are not an update."""
 
     reason = "bad_update"
-
-
-class _Invalid(ValueError):
-    """A field of a resource that means nothing; the message names it."""
 
 
 def encode(update: Update) -> bytes:
@@ -123,13 +121,14 @@ def decode(update: Update) -> tuple[Delta, dict[str, str]]:
     for raw in update.upserted:
         try:
             upserted.append(_decode(raw))
-        except (_Invalid, DecodeError) as error:
+        except (Invalid, DecodeError) as error:
             errors[raw.name] = str(error)
     return (
         Delta(
             tuple(upserted),
             tuple(name for type_url, name in update.removed if type_url == ADDRESS),
             tuple(name for type_url, name in update.removed if type_url == AUTHORIZATION),
+            tuple(name for type_url, name in update.removed if type_url == ROUTES),
         ),
         errors,
     )
@@ -150,11 +149,14 @@ def _decode(raw: RawResource) -> Resource:
                 resource = _service(address.service)
                 name = resource.key
             case _:
-                raise _Invalid("neither a workload nor a service")
+                raise Invalid("neither a workload nor a service")
+    elif raw.type_url == ROUTES:
+        resource = decode_routes(raw.body)
+        name = resource.service
     else:
-        raise _Invalid(f"unknown type {raw.type_url!r}")
+        raise Invalid(f"unknown type {raw.type_url!r}")
     if name != raw.name:
-        raise _Invalid(f"its content is named {name!r}")
+        raise Invalid(f"its content is named {name!r}")
     return resource
 
 
@@ -185,6 +187,7 @@ def _workload(message: workload_pb2.Workload) -> Workload:
         locality=Locality(message.locality.region, message.locality.zone, message.locality.subzone),
         capacity=message.capacity.value if message.HasField("capacity") else 1,
         host_network=_enum(_HOST_NETWORK, message.network_mode, "network_mode"),
+        labels=Map(dict(message.labels)),
     )
 
 
@@ -257,7 +260,7 @@ def _string(message: authorization_pb2.StringMatch, where: str) -> StringMatch:
         case "presence":
             return StringMatch(StringMatchKind.PRESENCE, "")
         case _:
-            raise _Invalid(f"{where} has no kind of match")
+            raise Invalid(f"{where} has no kind of match")
 
 
 def _accounts(
@@ -280,9 +283,9 @@ def _networks(messages: Iterable[authorization_pb2.Address], where: str) -> tupl
 
 def _network(packed: bytes, length: int, where: str) -> IpNetwork:
     if len(packed) not in {4, 16}:
-        raise _Invalid(f"{where} has {len(packed)} bytes; an address has 4 or 16")
+        raise Invalid(f"{where} has {len(packed)} bytes; an address has 4 or 16")
     if length > len(packed) * 8:
-        raise _Invalid(f"{where} has prefix length {length}; at most {len(packed) * 8}")
+        raise Invalid(f"{where} has prefix length {length}; at most {len(packed) * 8}")
     network = ip_network((ip_address(packed), length), strict=False)
     match network:
         case IPv6Network() if length >= 96 and (mapped := network.network_address.ipv4_mapped) is not None:
@@ -307,13 +310,13 @@ def _ports(messages: Iterable[workload_pb2.Port], where: str) -> tuple[Port, ...
 
 def _port(number: int, where: str, *, least: int = 1) -> int:
     if not least <= number <= 0xFFFF:
-        raise _Invalid(f"{where} is {number}; a port is {least}-65535")
+        raise Invalid(f"{where} is {number}; a port is {least}-65535")
     return number
 
 
 def _ip(packed: bytes, where: str) -> IpAddress:
     if len(packed) not in {4, 16}:
-        raise _Invalid(f"{where} has {len(packed)} bytes; an address has 4 or 16")
+        raise Invalid(f"{where} has {len(packed)} bytes; an address has 4 or 16")
     return unmapped(ip_address(packed))
 
 
@@ -336,7 +339,7 @@ def _addresses(
 
 def _network_address(message: workload_pb2.NetworkAddress, where: str) -> NetworkAddress:
     if message.HasField("length") and message.length != len(message.address) * 8:
-        raise _Invalid(f"{where} is a network of prefix length {message.length}; a gateway has one address")
+        raise Invalid(f"{where} is a network of prefix length {message.length}; a gateway has one address")
     return NetworkAddress(message.network, _ip(message.address, where))
 
 
@@ -350,25 +353,25 @@ def _gateway(message: workload_pb2.GatewayAddress, where: str) -> GatewayAddress
         case "address":
             return GatewayAddress(_network_address(message.address, f"{where}.address"), port)
         case _:
-            raise _Invalid(f"{where} has no destination")
+            raise Invalid(f"{where} has no destination")
 
 
 def _service_key(key: str, where: str) -> str:
     namespace, _, hostname = key.partition("/")
     if not (namespace and hostname) or "/" in hostname:
-        raise _Invalid(f"{where} has the key {key!r}; it is namespace/hostname")
+        raise Invalid(f"{where} has the key {key!r}; it is namespace/hostname")
     return key
 
 
 def _present(text: str, where: str) -> str:
     if not text:
-        raise _Invalid(f"{where} is empty")
+        raise Invalid(f"{where} is empty")
     return text
 
 
 def _enum(known: Mapping[int, T], number: int, where: str) -> T:
     if number not in known:
-        raise _Invalid(f"{where} is {number}, which is unknown")
+        raise Invalid(f"{where} is {number}, which is unknown")
     return known[number]
 
 

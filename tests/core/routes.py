@@ -1,7 +1,7 @@
 """Strategies for everything that the model of routes can say, made from its own annotations."""
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import cache
@@ -12,7 +12,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 from immutables import Map
 
-from ambient.core.model import authorization, route, traffic
+from ambient.core.model import route
 from ambient.core.model.route import (
     Mirror,
     RouteMatch,
@@ -87,15 +87,23 @@ def _map(keys: Any, values: Any) -> st.SearchStrategy:
 
 def _built(kind: Any) -> st.SearchStrategy:
     assert is_dataclass(kind) or hasattr(kind, "_fields")
-    names = {**vars(route), **vars(traffic), **vars(authorization)}
-    hints = get_type_hints(kind, names)
+    hints = get_type_hints(kind)
     if kind in {route.AllOf, route.AnyOf}:
         return st.lists(_conditions, max_size=2).map(lambda every: kind(tuple(every)))
     chosen: dict[str, st.SearchStrategy] = {}
     for name, hint in hints.items():
         field = _conditions if name == "condition" else _FIELDS.get((kind.__name__, name))
-        chosen[name] = of(hint) if field is None else field
+        chosen[name] = _sometimes(of(hint) if field is None else field, kind, name)
     return st.builds(kind, **chosen)
+
+
+def _sometimes(field: st.SearchStrategy, kind: Any, name: str) -> st.SearchStrategy:
+    """Mostly a field's default, where it has one, so that values stay small."""
+    defaults = {one.name: one.default for one in fields(kind)} if is_dataclass(kind) else kind._field_defaults
+    default = defaults.get(name, MISSING)
+    if default is MISSING:
+        return field
+    return st.sampled_from([True, False, False]).flatmap(lambda is_set: field if is_set else st.just(default))
 
 
 _conditions: st.SearchStrategy = st.recursive(

@@ -2,13 +2,24 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from core.worlds import authorizations, policy, service, services, snapshots, workload, workloads, world
+from core.worlds import (
+    authorizations,
+    policy,
+    routes,
+    service,
+    services,
+    snapshots,
+    workload,
+    workloads,
+    world,
+)
 from hypothesis import given, strategies as st
 
 from ambient.core import delta
 from ambient.core.delta import Delta
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Action, Scope
+from ambient.core.model.route import ServiceRoutes
 from ambient.core.snapshot import EMPTY, Snapshot
 
 WEB = service("web", "10.96.0.1", "fd96::1")
@@ -29,7 +40,7 @@ def test_there_is_no_difference_to_itself(snapshot):
     assert delta.between(snapshot, snapshot) == Delta()
 
 
-@given(st.lists(st.one_of(workloads, services, authorizations), max_size=8), st.integers(0, 8))
+@given(st.lists(st.one_of(workloads, services, authorizations, routes), max_size=8), st.integers(0, 8))
 def test_one_delta_or_two_is_the_same(every, cut):
     at_once = delta.apply(EMPTY, Delta(tuple(every)))
     in_steps = delta.apply(delta.apply(EMPTY, Delta(tuple(every[:cut]))), Delta(tuple(every[cut:])))
@@ -40,7 +51,9 @@ def test_one_delta_or_two_is_the_same(every, cut):
 @given(snapshots)
 def test_removing_all_leaves_nothing_behind(snapshot):
     addresses = (*snapshot.workloads, *snapshot.services)
-    empty = delta.apply(snapshot, Delta((), addresses, tuple(snapshot.authorizations)))
+    empty = delta.apply(
+        snapshot, Delta((), addresses, tuple(snapshot.authorizations), tuple(snapshot.routes))
+    )
     assert same(empty, EMPTY)
 
 
@@ -73,13 +86,14 @@ def test_what_did_not_change_is_shared():
     assert after.services_at is before.services_at
     assert after.authorizations is before.authorizations
     assert after.authorizations_for is before.authorizations_for
+    assert after.routes is before.routes
     assert after.workloads[POD.uid].capacity == 5
     assert before.workloads[POD.uid].capacity == 1
 
 
 def test_removing_what_is_not_there_changes_nothing():
     before = world(WEB, POD)
-    after = delta.apply(before, Delta((), ("nobody",), ("no/policy",)))
+    after = delta.apply(before, Delta((), ("nobody",), ("no/policy",), ("no/routes",)))
     assert after.workloads is before.workloads
     assert same(after, before)
 
@@ -142,3 +156,12 @@ def test_a_policy_that_changes_its_scope_is_looked_up_by_the_new_one():
     for scope, under in [(Scope.GLOBAL, [""]), (Scope.NAMESPACE, ["shop"]), (Scope.WORKLOAD_SELECTOR, [])]:
         after = delta.apply(world(deny), Delta((replace(deny, scope=scope),)))
         assert sorted(after.authorizations_for) == under
+
+
+def test_routes_do_not_wait_for_their_service():
+    said = ServiceRoutes(WEB.key)
+    assert world(said).routes[WEB.key] == said
+    assert world(said, WEB).routes[WEB.key] == said
+    without = delta.apply(world(said, WEB), Delta((), (WEB.key,)))
+    assert without.routes[WEB.key] == said
+    assert WEB.key not in delta.apply(without, Delta(removed_routes=(WEB.key,))).routes

@@ -17,7 +17,9 @@ from ambient.core.model.authorization import (
     StringMatchKind,
 )
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.route import Protocol, RouteTable, ServiceRoutes, Unmatched
 from ambient.core.model.service import Port, Service
+from ambient.core.model.traffic import TrafficPolicies
 from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
 from ambient.core.snapshot import EMPTY, Snapshot
 
@@ -139,6 +141,7 @@ workloads = st.builds(
     locality=st.just(Locality()),
     capacity=st.integers(0, 2),
     host_network=st.booleans(),
+    labels=st.dictionaries(_names, _names, max_size=2).map(Map),
 )
 
 services = st.builds(
@@ -201,7 +204,14 @@ authorizations = st.builds(
     dry_run=st.booleans(),
 )
 
-snapshots = st.lists(st.one_of(workloads, services, authorizations), max_size=8).map(
+routes = st.builds(
+    ServiceRoutes,
+    _service_keys,
+    st.just(()) | st.just((RouteTable(Protocol.HTTP, (), Unmatched.NOT_FOUND),)),
+    traffic=st.builds(TrafficPolicies, opaque_ports=st.frozensets(_ports, max_size=1)),
+)
+
+snapshots = st.lists(st.one_of(workloads, services, authorizations, routes), max_size=8).map(
     lambda every: world(*every)
 )
 

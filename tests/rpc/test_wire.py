@@ -46,6 +46,7 @@ WORKLOAD = Workload(
     locality=Locality("r", "z", "s"),
     capacity=0,
     host_network=True,
+    labels=Map({"version": "v1", "app": "web"}),
 )
 SERVICE = Service(
     name="web",

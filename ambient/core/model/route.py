@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from immutables import Map
 
+from ambient.core.model.authorization import IpNetwork
 from ambient.core.model.traffic import RetryBudget, TrafficPolicies
-
-if TYPE_CHECKING:
-    from ambient.core.model.authorization import IpNetwork
 
 
 class Origin(NamedTuple):

@@ -1,0 +1,148 @@
+"""Routes of services as they travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ambient.core.model.route import (
+    Backend,
+    Fault,
+    HeaderMatch,
+    Mirror as MirroredRequests,
+    PathMatch,
+    PathMatchKind,
+    PathRewrite,
+    PathRewriteKind,
+    Redirect,
+    Respond,
+    RouteMatch,
+    RouteRule,
+    RouteTable,
+    ServiceRoutes,
+    TextMatch,
+    TextMatchKind,
+)
+from ambient.core.model.traffic import (
+    ConcurrencyBudget,
+    RatioBudget,
+    Subset,
+    SuccessRate,
+    TrafficPolicies,
+)
+from ambient.core.patterns import why_bad
+from ambient.rpc.mirror import Mirror
+from ambient.rpc.pb.ambient.route.v1 import route_pb2, traffic_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+def encode_routes(routes: ServiceRoutes) -> Message:
+    """For whoever carries requests for a service."""
+    return MIRROR.encode(routes)
+
+
+def decode_routes(body: bytes) -> ServiceRoutes:
+    """What ``encode_routes`` made. Raises Invalid, and DecodeError for what is no message at all."""
+    routes: ServiceRoutes = MIRROR.decode(ServiceRoutes, route_pb2.ServiceRoutes.FromString(body))
+    return routes
+
+
+# What no type says
+
+
+def _service(key: str) -> str | None:
+    namespace, _, hostname = key.partition("/")
+    return None if namespace and hostname and "/" not in hostname else f"is {key!r}; it is namespace/hostname"
+
+
+def _ports(field: str, ports: Iterable[int | None]) -> str | None:
+    return next(
+        (
+            f"{field} is {port}; a port is 1-65535"
+            for port in ports
+            if port is not None and not 0 < port < 65536
+        ),
+        None,
+    )
+
+
+def _share(field: str, share: float) -> str | None:
+    return None if 0 <= share <= 1 else f"{field} is {share}; it is 0 to 1"
+
+
+def _positive(field: str, number: float) -> str | None:
+    return None if number >= 0 else f"{field} is {number}; it is 0 or more"
+
+
+def _status(field: str, status: int) -> str | None:
+    return None if 100 <= status <= 599 else f"{field} is {status}; a status is 100-599"
+
+
+def _pattern(field: str, pattern: str, *, is_one: bool) -> str | None:
+    why = why_bad(pattern) if is_one else None
+    return None if why is None else f"{field} {why}"
+
+
+def _first(*found: str | None) -> str | None:
+    return next((one for one in found if one is not None), None)
+
+
+def _backend(backend: Backend) -> str | None:
+    bad = _service(backend.service)
+    return _first(None if bad is None else f"service {bad}", _ports("port", (backend.port,)))
+
+
+def _routes(routes: ServiceRoutes) -> str | None:
+    bad = _service(routes.service)
+    return None if bad is None else f"service {bad}"
+
+
+def _rule(rule: RouteRule) -> str | None:
+    return None if rule.matches else "matches is empty; a rule has at least one"
+
+
+def _subset(subset: Subset) -> str | None:
+    return _first(None if subset.name else "name is empty", _ports("ports", subset.ports))
+
+
+def _policies(policies: TrafficPolicies) -> str | None:
+    strange = next((name for name, one in policies.subsets.items() if one.name != name), None)
+    return _first(
+        None if strange is None else f"subsets[{strange}].name is {policies.subsets[strange].name!r}",
+        _ports("ports", policies.ports),
+        _ports("opaque_ports", policies.opaque_ports),
+    )
+
+
+_CHECKS: Final[Mapping[type, Callable[[Any], str | None]]] = {
+    ServiceRoutes: _routes,
+    RouteTable: lambda table: _ports("ports", table.ports),
+    RouteRule: _rule,
+    RouteMatch: lambda match: _ports("ports", match.ports),
+    HeaderMatch: lambda header: (
+        None if header.name == header.name.lower() else f"name is {header.name!r}; write it in lower case"
+    ),
+    PathMatch: lambda path: _pattern("value", path.value, is_one=path.kind is PathMatchKind.REGEX),
+    TextMatch: lambda text: _pattern("value", text.value, is_one=text.kind is TextMatchKind.REGEX),
+    PathRewrite: lambda path: _pattern("pattern", path.pattern, is_one=path.kind is PathRewriteKind.REGEX),
+    Backend: _backend,
+    Redirect: lambda redirect: _first(_status("status", redirect.status), _ports("port", (redirect.port,))),
+    Respond: lambda answer: _status("status", answer.status),
+    MirroredRequests: lambda mirror: _share("share", mirror.share),
+    Fault: lambda fault: _first(
+        _share("delayed_share", fault.delayed_share),
+        _share("aborted_share", fault.aborted_share),
+        _status("abort_status", fault.abort_status) if fault.abort_status else None,
+    ),
+    SuccessRate: lambda rate: _share("threshold", rate.threshold),
+    RatioBudget: lambda budget: _first(
+        _positive("ratio", budget.ratio), _positive("least_per_second", budget.least_per_second)
+    ),
+    ConcurrencyBudget: lambda budget: _positive("ratio", budget.ratio),
+    TrafficPolicies: _policies,
+    Subset: _subset,
+}
+MIRROR: Final = Mirror((route_pb2, traffic_pb2), _CHECKS)
+"""Of every class of ``ambient.core.model.route`` and ``ambient.core.model.traffic``."""
