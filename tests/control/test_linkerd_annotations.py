@@ -8,6 +8,7 @@ from ambient.control.objects import BackendPolicy, ServiceRef
 from ambient.control.problem import Reason
 from ambient.control.translate.kinds import translate
 from ambient.core.model.route import (
+    DEFAULT_RETRY,
     AllOf,
     HeaderMatch,
     Origin,
@@ -23,7 +24,6 @@ from ambient.core.model.traffic import Accrual, SuccessRate
 
 SECOND = timedelta(seconds=1)
 OFF = timedelta()
-NEVER = Retry(0)
 
 
 def read(kind, version, spec, **annotations):
@@ -146,9 +146,9 @@ def test_annotations_count_before_the_fields_of_a_rule(annotations, timeouts, at
 
 
 def test_any_annotation_of_a_route_overrides_all_of_its_service():
-    """So what the route does not say is off, and not left to the Service."""
+    """So what the route does not say is off, or as it is by default, and not left to the Service."""
     found, _ = route(timeout_idle="3s")
-    assert (found.timeouts, found.retry) == (Timeouts(OFF, OFF, OFF, 3 * SECOND), NEVER)
+    assert (found.timeouts, found.retry) == (Timeouts(OFF, OFF, OFF, 3 * SECOND), DEFAULT_RETRY)
 
 
 @pytest.mark.parametrize(("kind", "annotation"), [("HTTPRoute", "retry_grpc"), ("GRPCRoute", "retry_http")])

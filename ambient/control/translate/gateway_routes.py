@@ -21,6 +21,7 @@ from ambient.control.translate.kind import Kind, Translated
 from ambient.control.translate.kubernetes import DOMAIN
 from ambient.control.translate.linkerd_annotations import RouteSettings
 from ambient.core.model.route import (
+    DEFAULT_RETRY,
     Backend,
     Cors,
     Filters,
@@ -51,8 +52,6 @@ GRPC_VERSIONS: Final = tuple(f"{schema.GROUP}/{version}" for version in ("v1", "
 TLS_VERSIONS: Final = tuple(f"{schema.GROUP}/{version}" for version in ("v1", "v1alpha3", "v1alpha2"))
 TCP_VERSIONS: Final = GRPC_VERSIONS
 
-DEFAULT_ATTEMPTS: Final = 2
-"""Of a ``retry`` that names no number, which the Gateway API leaves open; Istio's default."""
 CONNECTION_ERRORS: Final = frozenset(
     {RetryOn.CONNECT_FAILURE, RetryOn.REFUSED_STREAM, RetryOn.RESET, RetryOn.RESET_BEFORE_REQUEST}
 )
@@ -441,13 +440,13 @@ def _retry(retry: schema.Retry | None, settings: RouteSettings | None) -> Retry 
         return settings.retry
     if retry is not None:
         return Retry(
-            attempts=retry.attempts or DEFAULT_ATTEMPTS,
+            attempts=retry.attempts or DEFAULT_RETRY.attempts,
             on=CONNECTION_ERRORS,
             codes=tuple((code, code) for code in sorted(set(retry.codes))),
             backoff=retry.backoff,
             any_method=True,
         )
-    return None if settings is None else Retry(attempts=0)
+    return None if settings is None else DEFAULT_RETRY
 
 
 KINDS: Final = (
