@@ -1,4 +1,4 @@
-"""Who is let in: tokens for nodes."""
+"""Who is let in: tokens, and operators with their roles."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ambient.core.errors import ConfigError
 from ambient.core.join import JoinToken
+from ambient.core.model.identity import NodeId, OperatorId
 from ambient.rpc.access import Issued, Operator, Role, Token
-from ambient.rpc.errors import NotFound
+from ambient.rpc.errors import NotFound, Unauthenticated
+from ambient.rpc.gate import Caller
 from ambient.telemetry import log
 
 if TYPE_CHECKING:
+    from ambient.control.store import Store
     from ambient.control.tokens import Tokens
+    from ambient.core.model.identity import ClientId
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,27 @@ class Doors:
 
 
 class Access:
-    """The tokens that are out. ``doors`` are as they are now."""
+    """The tokens that are out, and who came with one. ``doors`` are as they are now."""
 
-    def __init__(self, tokens: Tokens, doors: Callable[[], Doors]) -> None:
-        self._tokens, self._doors = tokens, doors
+    def __init__(self, tokens: Tokens, store: Store, trust_domain: str, doors: Callable[[], Doors]) -> None:
+        self._tokens, self._store, self._trust_domain, self._doors = tokens, store, trust_domain, doors
+
+    def caller(self, client: ClientId) -> Caller:
+        """What somebody with a certificate may do. Raises Unauthenticated."""
+        if client.trust_domain != self._trust_domain:
+            raise Unauthenticated(f"{client} is not of trust domain {self._trust_domain}")
+        match client:
+            case NodeId():
+                return Caller(str(client), Role.NODE)
+            case OperatorId():
+                role = self._store.operator_role(client.operator)
+                if role is None:
+                    raise Unauthenticated(f"{client} is an operator no more; ask an admin for a token")
+                return Caller(str(client), Role(role))
 
     def create_token(self, name: str, role: Role, ttl_seconds: int, address: str) -> Issued:
-        """A new token for a node."""
-        if role is not Role.NODE:
-            raise ConfigError(f"role {role.value} has no tokens; it is {Role.NODE.value}")
-        secret, made = self._tokens.create(name, ttl_seconds)
+        """A new token for a node or an operator."""
+        secret, made = self._tokens.create(name, role, ttl_seconds)
         doors = self._doors()
         host = address or doors.host
         host = f"[{host}]" if ":" in host else host
@@ -65,11 +79,13 @@ class Access:
 
     def operators(self) -> tuple[Operator, ...]:
         """Everyone with an operator's certificate."""
-        return ()
+        return tuple(Operator(name, Role(role), since) for name, role, since in self._store.operators())
 
     def remove_operator(self, name: str) -> None:
         """Their certificate opens nothing any more."""
-        raise NotFound(f"there is no operator {name!r}")
+        if not self._store.remove_operator(name):
+            raise NotFound(f"there is no operator {name!r}; see `ambient token operators`")
+        log.info("operator removed", name=name)
 
 
 def own_address() -> str:

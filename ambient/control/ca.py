@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ambient.control.ledger import Issued
+from ambient.control.tokens import name_of
 from ambient.core.errors import AmbientError
-from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.model.identity import ClientId, NodeId, OperatorId, SpiffeId
 from ambient.core.pki import issue, verify
 from ambient.rpc.errors import PermissionDenied
 from ambient.rpc.registration import Accepted, Order
@@ -50,26 +51,30 @@ class CertificateAuthority:
         self._lifetime = lifetime
 
     def sign_for_token(self, token: str, request: SigningRequest) -> tuple[bytes, ...]:
-        """A node's first certificate."""
+        """The first certificate of a node or an operator."""
         with self._audited("a token", request):
             key = issue.requested_key(request.csr_pem)
-            asked = issue.requested_node(request.csr_pem)
-            node = self._tokens.redeem(token, issue.key_fingerprint(key), asked)
+            asked = issue.requested_client(request.csr_pem)
+            client = self._tokens.redeem(token, issue.key_fingerprint(key), asked)
             if request.impersonate is not None:
                 raise PermissionDenied(
-                    f"a bootstrap token is for node {node.node} itself; ask for {request.impersonate} with the node's certificate"
+                    f"a bootstrap token is for {name_of(client)} itself; ask for {request.impersonate} with the node's certificate"
                 )
-            return self._sign(key, node, "a token", node, request)
+            return self._sign(key, client, "a token", client, request)
 
-    def sign_for_node(self, caller: NodeId, request: SigningRequest) -> tuple[bytes, ...]:
-        """A node's next certificate, or that of a workload on it."""
+    def sign_for_client(self, caller: ClientId, request: SigningRequest) -> tuple[bytes, ...]:
+        """The next certificate of a node or an operator, or that of a workload on a node."""
         with self._audited(caller, request):
             key = issue.requested_key(request.csr_pem)
             if caller.trust_domain != self._trust_domain:
                 raise PermissionDenied(f"{caller} is not of trust domain {self._trust_domain}")
             if request.impersonate is None:
                 return self._sign(key, caller, caller, caller, request)
-            self._check_runs(caller.node, request.impersonate)
+            match caller:
+                case NodeId():
+                    self._check_runs(caller.node, request.impersonate)
+                case OperatorId():
+                    raise PermissionDenied(f"{caller} runs no workloads: it may ask for its own certificate")
             return self._sign(key, request.impersonate, caller, caller, request)
 
     def _check_runs(self, node: str, identity: SpiffeId) -> None:
@@ -86,9 +91,9 @@ class CertificateAuthority:
     def _sign(
         self,
         key: PublicKey,
-        identity: SpiffeId | NodeId,
-        caller: NodeId | str,
-        node: NodeId,
+        identity: SpiffeId | ClientId,
+        caller: ClientId | str,
+        asking: ClientId,
         request: SigningRequest,
     ) -> tuple[bytes, ...]:
         lifetime = max(SHORTEST, min(request.lifetime or self._lifetime, self._lifetime))
@@ -98,7 +103,7 @@ class CertificateAuthority:
         issued = Issued(
             serial=f"{leaf.serial_number:x}",
             identity=str(identity),
-            node=node.node,
+            node=asking.node if isinstance(asking, NodeId) else "",
             authority=self._trust.authority,
             issuer=signer.serial,
             not_after=leaf.not_valid_after_utc,
@@ -116,7 +121,7 @@ class CertificateAuthority:
         return chain
 
     @contextlib.contextmanager
-    def _audited(self, caller: NodeId | str, request: SigningRequest) -> Iterator[None]:
+    def _audited(self, caller: ClientId | str, request: SigningRequest) -> Iterator[None]:
         try:
             yield
         except AmbientError as error:

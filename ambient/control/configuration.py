@@ -192,9 +192,11 @@ class Configuration:
         """What would become of one document."""
         name = _named(item)
         if item.is_ignored:
-            return Result(name, Outcome.IGNORED, (), _violations(item.warnings), 0, origin, item.line)
+            return Result(
+                name, Outcome.IGNORED, (), _violations(item.warnings, item.line_of), 0, origin, item.line
+            )
         key = item.key
-        violations = _violations(item.problems)
+        violations = _violations(item.problems, item.line_of)
         if key is not None:
             violations += tuple(self._conflicts(key, item, first))
         if key is None or violations:
@@ -205,7 +207,7 @@ class Configuration:
             outcome = Outcome.CREATED
         else:
             outcome = Outcome.UNCHANGED if self._is_same(standing, claim) else Outcome.CONFIGURED
-        return Result(name, outcome, (), _violations(item.warnings), 0, origin, item.line)
+        return Result(name, outcome, (), _violations(item.warnings, item.line_of), 0, origin, item.line)
 
     def _conflicts(self, key: Key, item: manifest.Item, first: Mapping[Key, str]) -> Iterator[Violation]:
         if key in first:
@@ -394,9 +396,12 @@ def _staleness(version: object, standing: Standing | None) -> Iterator[Violation
         )
 
 
-def _violations(problems: Iterable[Problem]) -> tuple[Violation, ...]:
+def _violations(
+    problems: Iterable[Problem], line_of: Callable[[str], int] = lambda _: 0
+) -> tuple[Violation, ...]:
     return tuple(
-        Violation(problem.field, Reason(problem.reason.value), *_parts(problem.text)) for problem in problems
+        Violation(problem.field, Reason(problem.reason.value), *_parts(problem.text), line_of(problem.field))
+        for problem in problems
     )
 
 

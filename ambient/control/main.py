@@ -25,6 +25,7 @@ from ambient.control.ca import SHORTEST, CertificateAuthority
 from ambient.control.catalog import API, Catalog
 from ambient.control.circumstances import Circumstances
 from ambient.control.configuration import Configuration
+from ambient.control.doors import Behind, Trusted, open_doors
 from ambient.control.explainer import Explainer
 from ambient.control.folder import Folder
 from ambient.control.given import Given
@@ -42,16 +43,12 @@ from ambient.core.delta import Delta
 from ambient.core.errors import ConfigError, InvalidIdentity
 from ambient.core.model.identity import NodeId
 from ambient.core.pki import issue, verify
-from ambient.rpc.access import access_service
-from ambient.rpc.authority import certificates_service
-from ambient.rpc.configuration import configuration_service
+from ambient.rpc import access, authority, configuration, explanation, mesh
+from ambient.rpc.access import Role
 from ambient.rpc.discovery import discovery_service
 from ambient.rpc.encoding import encode_delta, encode_name
-from ambient.rpc.explanation import explanation_service
-from ambient.rpc.mesh import Status, mesh_service
-from ambient.rpc.operator import SOCKET
+from ambient.rpc.mesh import Status
 from ambient.rpc.reporting import registry_service
-from ambient.rpc.server import serve_nodes, serve_operator, serve_strangers
 from ambient.rpc.signing import signing_service
 from ambient.telemetry import exposition, log
 from ambient.telemetry.admin import Admin, ready
@@ -147,7 +144,7 @@ class Control:
             self._catalog, store.objects, self._index, self._registry.announce, clock
         )
         self._tokens = Tokens(store, options.trust_domain, clock)
-        self._access = Access(self._tokens, self._doors)
+        self._access = Access(self._tokens, store, options.trust_domain, self._doors)
         self._signer = CertificateAuthority(
             self._trust,
             options.trust_domain,
@@ -197,7 +194,7 @@ class Control:
 
     def create_token(self, node: str, ttl_seconds: int) -> str:
         """A bootstrap token for a node."""
-        return self._tokens.create(node, ttl_seconds)[0]
+        return self._tokens.create(node, Role.NODE, ttl_seconds)[0]
 
     def status(self) -> Status:
         """How it stands."""
@@ -206,42 +203,37 @@ class Control:
     async def _listen(self, stack: AsyncExitStack) -> None:
         options = self.options
 
-        def shown() -> issue.ServerCertificate:
-            return self._shown.certificate
-
-        def roots() -> bytes:
-            return self._trust.roots_pem
-
-        operator = await serve_operator(
-            options.state_dir / SOCKET,
-            [
-                configuration_service(self._configuration),
-                mesh_service(self._overview),
-                access_service(self._access),
-                explanation_service(self._explainer),
-                certificates_service(self._trust),
-            ],
+        signing = "istio.v1.auth.IstioCertificateService"
+        behind = Behind(
+            api={
+                configuration.SERVICE: configuration.configuration_service(self._configuration),
+                mesh.SERVICE: mesh.mesh_service(self._overview),
+                access.SERVICE: access.access_service(self._access),
+                explanation.SERVICE: explanation.explanation_service(self._explainer),
+                authority.SERVICE: authority.certificates_service(self._trust),
+            },
+            nodes={
+                signing: signing_service(self._signer, by_token=False),
+                "envoy.service.discovery.v3.AggregatedDiscoveryService": discovery_service(self._publisher),
+                "ambient.registry.v1.Registry": registry_service(self._registry),
+            },
+            strangers=(signing_service(self._signer, by_token=True),),
         )
-        stack.push_async_callback(operator.stop)
-        strangers = await serve_strangers(
-            options.bootstrap_listen,
-            shown,
-            roots,
-            [signing_service(self._signer, by_token=True)],
+        trusted = Trusted(
+            lambda: self._shown.certificate,
+            lambda: self._trust.roots_pem,
+            lambda: self._trust.signer.root_pem,
         )
-        stack.push_async_callback(strangers.stop)
-        nodes = await serve_nodes(
+        self.node_port, self.bootstrap_port = await open_doors(
+            options.state_dir,
             options.listen,
-            shown,
-            roots,
-            [
-                signing_service(self._signer, by_token=False),
-                discovery_service(self._publisher),
-                registry_service(self._registry),
-            ],
+            options.bootstrap_listen,
+            behind,
+            trusted,
+            self._access,
+            self._audit,
+            stack,
         )
-        stack.push_async_callback(nodes.stop)
-        self.node_port, self.bootstrap_port = nodes.port, strangers.port
         if options.admin is not None:
             metrics = exposition.Exposition(
                 exposition.build("control", version("ambient")),

@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,14 +28,27 @@ from ambient.rpc.registration import LocalWorkload
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS token (
-    hash BLOB PRIMARY KEY, node TEXT NOT NULL, expires INTEGER NOT NULL, used_by BLOB
+    hash BLOB PRIMARY KEY, node TEXT NOT NULL, expires INTEGER NOT NULL, used_by BLOB, role TEXT NOT NULL DEFAULT 'node'
 ) STRICT;
+CREATE TABLE IF NOT EXISTS operator (name TEXT PRIMARY KEY, role TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS registration (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL,
     UNIQUE (node, uid)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lease (uid TEXT PRIMARY KEY, seconds INTEGER NOT NULL) STRICT;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """What is kept of a token."""
+
+    digest: bytes
+    name: str
+    role: str
+    expires: datetime
+    used_by: bytes | None
+    """The key that has used it up."""
 
 
 class Store:
@@ -96,35 +110,57 @@ class Store:
         self.database.close()
         os.close(self._lock)
 
-    def add_token(self, digest: bytes, node: str, expires: datetime, now: datetime) -> None:
+    def add_token(self, digest: bytes, name: str, role: str, expires: datetime, now: datetime) -> None:
         """Keep a token's hash; those that are long expired are dropped. Raises Busy if that cannot be."""
         with self.writing() as database:
             database.execute("DELETE FROM token WHERE expires < ?", (_seconds(now) - 86400,))
-            database.execute("INSERT INTO token VALUES (?, ?, ?, NULL)", (digest, node, _seconds(expires)))
+            database.execute(
+                "INSERT INTO token (hash, node, expires, role) VALUES (?, ?, ?, ?)",
+                (digest, name, _seconds(expires), role),
+            )
 
-    def token(self, digest: bytes) -> tuple[str, datetime, bytes | None] | None:
-        """The node that a token is for, when it expires, and the key that has used it."""
-        row = self.database.execute(
-            "SELECT node, expires, used_by FROM token WHERE hash = ?", (digest,)
-        ).fetchone()
-        return None if row is None else (row[0], datetime.fromtimestamp(row[1], UTC), row[2])
+    def token(self, digest: bytes) -> KeptToken | None:
+        """What is known of a token."""
+        return next((one for one in self.tokens() if one.digest == digest), None)
 
-    def tokens(self) -> Iterator[tuple[bytes, str, datetime, bytes | None]]:
-        """Each token's hash, node, end, and the key that has used it."""
-        for digest, node, expires, used_by in self.database.execute(
-            "SELECT hash, node, expires, used_by FROM token ORDER BY node, expires"
+    def tokens(self) -> Iterator[KeptToken]:
+        """Every token, by what it is for."""
+        for digest, name, role, expires, used_by in self.database.execute(
+            "SELECT hash, node, role, expires, used_by FROM token ORDER BY node, expires"
         ).fetchall():
-            yield digest, node, datetime.fromtimestamp(expires, UTC), used_by
+            yield KeptToken(digest, name, role, datetime.fromtimestamp(expires, UTC), used_by)
 
     def remove_token(self, digest: bytes) -> None:
         """Forget a token. Raises Busy if that cannot be kept."""
         with self.writing() as database:
             database.execute("DELETE FROM token WHERE hash = ?", (digest,))
 
-    def use_token(self, digest: bytes, key: bytes) -> None:
-        """A token is used up by a key. Raises Busy if that cannot be kept."""
+    def use_token(self, token: KeptToken, key: bytes, now: datetime) -> None:
+        """A token is used up by a key; an operator's makes it one, with the token's role. Raises Busy."""
         with self.writing() as database:
-            database.execute("UPDATE token SET used_by = ? WHERE hash = ?", (key, digest))
+            database.execute("UPDATE token SET used_by = ? WHERE hash = ?", (key, token.digest))
+            if token.role != "node":
+                database.execute(
+                    "INSERT INTO operator VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET role = excluded.role",
+                    (token.name, token.role, _seconds(now)),
+                )
+
+    def operators(self) -> Iterator[tuple[str, str, datetime]]:
+        """Each operator's name and role, and since when it is one."""
+        rows = self.database.execute("SELECT name, role, since FROM operator ORDER BY name").fetchall()
+        for name, role, since in rows:
+            yield name, role, datetime.fromtimestamp(since, UTC)
+
+    def operator_role(self, name: str) -> str | None:
+        """What an operator may do; None: there is none of that name."""
+        row = self.database.execute("SELECT role FROM operator WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remove_operator(self, name: str) -> bool:
+        """Forget an operator, and the tokens that would make it one again; whether there was one. Raises Busy."""
+        with self.writing() as database:
+            database.execute("DELETE FROM token WHERE node = ? AND role != 'node'", (name,))
+            return database.execute("DELETE FROM operator WHERE name = ?", (name,)).rowcount > 0
 
     def registrations(self) -> Iterator[tuple[str, LocalWorkload]]:
         """What nodes have reported, in the order of their first report."""
@@ -177,6 +213,9 @@ def _open_database(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     database.executescript(_SCHEMA + object_store.SCHEMA)
+    columns = {name for _, name, *_ in database.execute("PRAGMA table_info(token)")}
+    if "role" not in columns:  # Of a control plane that knew only nodes.
+        database.execute("ALTER TABLE token ADD COLUMN role TEXT NOT NULL DEFAULT 'node'")
     return database
 
 

@@ -18,7 +18,7 @@ from ambient.aio.backoff import Backoff
 from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
-from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.model.identity import NodeId, OperatorId, SpiffeId
 from ambient.core.pki.bundle import Credentials
 from ambient.core.pki.revocation import NONE, Revocations
 from ambient.core.snapshot import Snapshot
@@ -260,6 +260,8 @@ class Parent:
                     self._node_certificate.restore(credentials)
                 case SpiffeId():
                     self._certificates.restore(credentials)
+                case OperatorId() as operator:
+                    raise PeerError(f"{operator} has no business on a node")
 
     def _begin(self) -> None:
         if self._snapshot_sent.is_set():

@@ -85,6 +85,8 @@ class Violation:
     reason: Reason
     message: str
     remedy: str = ""
+    line: int = 0
+    """Where the field stands in its manifest, from 1; 0: unknown."""
 
     def __str__(self) -> str:
         sentence = f"{self.field} {self.message}".lstrip()
@@ -395,13 +397,14 @@ def _violation_message(violation: Violation) -> pb.Violation:
         reason=_REASONS[violation.reason],
         message=violation.message,
         remedy=violation.remedy,
+        line=violation.line,
     )
 
 
 def _read_violation(message: pb.Violation) -> Violation:
     # A reason that a newer control plane has is none that this program can act upon: a value, of its field.
     reason = _REASONS_BACK.get(message.reason, Reason.VALUE)
-    return Violation(message.field, reason, message.message, message.remedy)
+    return Violation(message.field, reason, message.message, message.remedy, message.line)
 
 
 def _result_message(result: Result) -> pb.ObjectResult:

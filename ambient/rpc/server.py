@@ -1,7 +1,7 @@
 """The gRPC servers that a control plane runs, and the handlers that it gives them.
 
-Three doors: nodes with a certificate (mutual TLS), nodes with only a token (server TLS), and the operator (a unix
-socket of root's). A handler knows nothing of gRPC; an error of ours that it raises becomes a status.
+Three doors: nodes and operators with a certificate (mutual TLS), those with only a token (server TLS), and root (a unix
+socket). A handler knows nothing of gRPC; an error of ours that it raises becomes a status.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from ambient.core.errors import AmbientError, ConfigError
+from ambient.core.model.identity import NodeId, OperatorId
 from ambient.core.pki import verify
 from ambient.rpc.errors import Unauthenticated, status_of
 
@@ -24,14 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ambient.core.model.identity import NodeId
+    from ambient.core.model.identity import ClientId
     from ambient.core.pki.issue import ServerCertificate
 
 Context: TypeAlias = grpc.aio.ServicerContext
 Service: TypeAlias = grpc.GenericRpcHandler
 
-_LARGEST_FROM_NODE: Final = 32 << 20
-"""Bytes: the versions of 200,000 resources, named on reconnect."""
+_LARGEST_FROM_KNOWN: Final = 32 << 20
+"""Bytes: the versions of 200,000 resources, named on reconnect; a folder of manifests."""
 _LARGEST_FROM_STRANGER: Final = 64 << 10
 _LARGEST_TO_NODE: Final = 200 << 20
 _LONGEST_UNIX_PATH: Final = 107
@@ -62,7 +65,7 @@ class Server:
         await self._server.stop(grace_seconds)
 
 
-async def serve_nodes(
+async def serve_known(
     listen: str,
     shown: Callable[[], ServerCertificate],
     roots: Callable[[], bytes],
@@ -70,7 +73,7 @@ async def serve_nodes(
 ) -> Server:
     """Serve callers whose certificate leads to one of ``roots`` (PEM). Raises ConfigError if ``listen`` cannot be used."""
     credentials = _tls(shown, roots, require_client=True)
-    return await _serve(listen, services, credentials, _LARGEST_FROM_NODE, most_calls=8192)
+    return await _serve(listen, services, credentials, _LARGEST_FROM_KNOWN, most_calls=8192)
 
 
 async def serve_strangers(
@@ -93,7 +96,7 @@ async def serve_operator(path: Path, services: Sequence[Service]) -> Server:
     _remove_socket(path)
     mask = os.umask(0o177)
     try:
-        return await _serve(f"unix:{path}", services, None, _LARGEST_FROM_STRANGER, most_calls=64)
+        return await _serve(f"unix:{path}", services, None, _LARGEST_FROM_KNOWN, most_calls=64)
     finally:
         os.umask(mask)
 
@@ -140,15 +143,55 @@ async def refusing(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN4
         await context.abort(status_of(error), str(error))
 
 
-def calling_node(context: Context) -> NodeId:
+def calling_client(context: Context) -> ClientId:
     """Who calls, by the certificate that TLS has checked. Raises Unauthenticated."""
     certificates = context.auth_context().get("x509_pem_cert")
     if not certificates:
         raise Unauthenticated("the caller shows no certificate")
     try:
-        return verify.node_of(certificates[0])
+        return verify.client_of(certificates[0])
     except verify.BadCertificate as error:
         raise Unauthenticated(str(error)) from error
+
+
+def calling_node(context: Context) -> NodeId:
+    """Which node calls. Raises Unauthenticated."""
+    match calling_client(context):
+        case NodeId() as node:
+            return node
+        case OperatorId() as operator:
+            raise Unauthenticated(f"{operator} is not a node")
+
+
+def health_service() -> Service:
+    """``grpc.health.v1.Health``: a door that is open serves."""
+    return _adopted(health_pb2_grpc.add_HealthServicer_to_server, health.aio.HealthServicer())
+
+
+def reflection_service(names: Sequence[str]) -> Service:
+    """``grpc.reflection.v1alpha.ServerReflection`` of the services of these names."""
+    servicer = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
+    return _adopted(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)
+
+
+class _Adopter:
+    """Stands where generated code expects a server, and keeps the handler that it is given."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Service] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Service]) -> None:
+        self.handlers += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same once more, for servers that look methods up by themselves."""
+
+
+def _adopted(add: Callable[[Any, Any], None], servicer: object) -> Service:
+    adopter = _Adopter()
+    add(servicer, adopter)
+    (handler,) = adopter.handlers
+    return handler
 
 
 def _bytes(message: Message) -> bytes:

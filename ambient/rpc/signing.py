@@ -12,12 +12,12 @@ from ambient.core.errors import InvalidIdentity
 from ambient.core.model.identity import SpiffeId
 from ambient.rpc.errors import InvalidRequest, Unauthenticated
 from ambient.rpc.pb.istio.v1.auth import ca_pb2
-from ambient.rpc.server import calling_node, refusing, service
+from ambient.rpc.server import calling_client, refusing, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ambient.core.model.identity import NodeId
+    from ambient.core.model.identity import ClientId
     from ambient.rpc.server import Context, Service
 
 
@@ -34,11 +34,11 @@ class SigningRequest:
 class Signer(Protocol):
     """Who decides, and signs."""
 
-    def sign_for_node(self, caller: NodeId, request: SigningRequest) -> tuple[bytes, ...]:
+    def sign_for_client(self, caller: ClientId, request: SigningRequest) -> tuple[bytes, ...]:
         """PEM each, leaf first, root last. Raises PermissionDenied or another PeerError."""
 
     def sign_for_token(self, token: str, request: SigningRequest) -> tuple[bytes, ...]:
-        """The same for the node that a bootstrap token was made for. Raises Unauthenticated."""
+        """The same for whom a bootstrap token was made for. Raises Unauthenticated."""
 
 
 def signing_service(signer: Signer, *, by_token: bool) -> Service:
@@ -47,7 +47,7 @@ def signing_service(signer: Signer, *, by_token: bool) -> Service:
     async def sign(message: ca_pb2.IstioCertificateRequest, context: Context) -> tuple[bytes, ...]:
         if by_token:
             return signer.sign_for_token(_bearer(context), _request(message))
-        return signer.sign_for_node(calling_node(context), _request(message))
+        return signer.sign_for_client(calling_client(context), _request(message))
 
     async def handle(message: ca_pb2.IstioCertificateRequest, context: Context) -> bytes:
         return signing_response(await refusing(context, sign(message, context)))

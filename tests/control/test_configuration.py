@@ -9,7 +9,7 @@ import pytest
 from control.test_api import api
 from hypothesis import given, settings, strategies as st
 
-from ambient.control import watchers
+from ambient.control import problem, watchers
 from ambient.control.catalog import Catalog
 from ambient.control.configuration import Configuration
 from ambient.control.index import Index, Settings
@@ -174,6 +174,16 @@ def test_one_bad_object_has_its_violation_and_nothing_of_the_request_is_done(wor
     assert (world.addresses, world.configuration.revision) == (before, 2)
     world.restart()
     assert world.configuration.revision == 2
+
+
+def test_a_violation_knows_its_line(world):
+    text = "---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec:\n  ports:\n  - port: 0\n"
+    (violation,) = world.apply(GOOD, text).results[1].violations
+    assert (violation.field, violation.line) == ("spec.ports[0].port", 9)
+
+
+def test_every_reason_can_be_said():
+    assert {reason.value for reason in problem.Reason} == {reason.value for reason in Reason}
 
 
 def test_a_request_may_swap_what_its_objects_have(world):

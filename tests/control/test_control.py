@@ -451,7 +451,7 @@ async def test_a_workloads_certificate_opens_no_door_of_nodes(tmp_path):
         )
         held = Credentials.of(WEB, request.key_pem, chain, roots(control), datetime.now(UTC))
         async with open_channel(f"127.0.0.1:{control.node_port}", held) as channel:
-            with pytest.raises(Unauthenticated, match="not a node's"):
+            with pytest.raises(Unauthenticated, match="neither a node's nor an operator's"):
                 await sign(channel, request.csr_pem)
 
 

@@ -145,7 +145,7 @@ def certificates(data: bytes) -> None:
 def requests_to_sign(data: bytes) -> None:
     with contextlib.suppress(PeerError):
         issue.requested_key(data)
-        issue.requested_node(data)
+        issue.requested_client(data)
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {

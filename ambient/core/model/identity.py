@@ -1,14 +1,14 @@
 """Identities, written as SPIFFE URIs.
 
-Source: SPIFFE-ID, section 2; the ``/ns/<ns>/sa/<sa>`` path is Istio's convention. A node's own identity has
-another shape, so that no workload can ever be taken for a node.
+Source: SPIFFE-ID, section 2; the ``/ns/<ns>/sa/<sa>`` path is Istio's convention. The identities of nodes and operators
+have other shapes, so that no workload can ever be taken for one of them.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from ambient.core.errors import InvalidIdentity
 
@@ -69,3 +69,37 @@ class NodeId:
 
     def __str__(self) -> str:
         return f"spiffe://{self.trust_domain}/node/{self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorId:
+    """Which operator a control-plane client is. What they may do is the control plane's to know."""
+
+    trust_domain: str
+    operator: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Read ``spiffe://<trust domain>/operator/<name>``. Raises InvalidIdentity for anything else."""
+        match uri.removeprefix("spiffe://").split("/"):
+            case [domain, "operator", name] if (
+                uri.startswith("spiffe://") and _TRUST_DOMAIN.fullmatch(domain) and _is_segment(name)
+            ):
+                return cls(domain, name)
+            case _:
+                raise InvalidIdentity(f"{uri!r} is not spiffe://<trust domain>/operator/<name>")
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}/operator/{self.operator}"
+
+
+ClientId: TypeAlias = NodeId | OperatorId
+"""Who calls a control plane."""
+
+
+def parse_client(uri: str) -> ClientId:
+    """Read a node's identity or an operator's. Raises InvalidIdentity for anything else."""
+    try:
+        return NodeId.parse(uri)
+    except InvalidIdentity:
+        return OperatorId.parse(uri)

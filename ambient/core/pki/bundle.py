@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Self
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ambient.core.errors import InvalidIdentity, PeerError
-from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.model.identity import NodeId, OperatorId, SpiffeId, parse_client
 from ambient.core.pki.verify import BadCertificate, check_chain, load, load_roots, spiffe_uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-Identity = SpiffeId | NodeId
+Identity = SpiffeId | NodeId | OperatorId
 
 
 class WrongIdentity(PeerError):
@@ -82,7 +82,7 @@ class Credentials:
         return f"{load(self.chain_pem).serial_number:x}"
 
     def to_bytes(self) -> bytes:
-        """For a sealed memfd, never for a file."""
+        """For a sealed memfd; of nodes and workloads never for a file."""
         return json.dumps(
             {
                 "identity": str(self.identity),
@@ -110,6 +110,6 @@ class Credentials:
 
 def _parse_identity(uri: str) -> Identity:
     try:
-        return NodeId.parse(uri)
+        return parse_client(uri)
     except InvalidIdentity:
         return SpiffeId.parse(uri)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 if TYPE_CHECKING:
-    from ambient.core.model.identity import NodeId, SpiffeId
+    from ambient.core.model.identity import ClientId, SpiffeId
 
 AuthorityKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -24,7 +24,7 @@ class CertificateRequest:
     csr_pem: bytes
 
 
-def new_request(identity: SpiffeId | NodeId) -> CertificateRequest:
+def new_request(identity: SpiffeId | ClientId) -> CertificateRequest:
     """A fresh P-256 key and a request that names ``identity`` as its only URI SAN, with no subject."""
     key = new_key()
     request = (

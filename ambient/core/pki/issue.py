@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError, Unavailable
-from ambient.core.model.identity import NodeId
+from ambient.core.model.identity import parse_client
 from ambient.core.pki import reading
 from ambient.core.pki.csr import AuthorityKey, key_to_pem, new_key
 from ambient.core.pki.keys import STRONG, PublicKey, strong
@@ -35,7 +35,7 @@ from ambient.core.pki.verify import signs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ambient.core.model.identity import SpiffeId
+    from ambient.core.model.identity import ClientId, SpiffeId
 
 BACKDATE: Final = timedelta(minutes=6)
 """How far before its birth a certificate is valid, for peers whose clocks are five minutes behind; at most a tenth of its life,
@@ -236,15 +236,15 @@ def requested_key(csr_pem: bytes) -> PublicKey:
     return believed
 
 
-def requested_node(csr_pem: bytes) -> NodeId | None:
-    """Which node a request that ``requested_key`` has taken is for, if it names one. It proves nothing."""
+def requested_client(csr_pem: bytes) -> ClientId | None:
+    """Which node or operator a request that ``requested_key`` has taken is for, if it names one. It proves nothing."""
     try:
         names = reading.request(csr_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (ValueError, x509.ExtensionNotFound):
         return None
     for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier):
         with contextlib.suppress(InvalidIdentity):
-            return NodeId.parse(uri)
+            return parse_client(uri)
     return None
 
 
@@ -258,7 +258,7 @@ def key_fingerprint(key: PublicKey) -> bytes:
 def issue(
     authority: Authority,
     key: PublicKey,
-    identity: SpiffeId | NodeId,
+    identity: SpiffeId | ClientId,
     now: datetime,
     lifetime: timedelta = LEAF_LIFETIME,
 ) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
 from ambient.core.errors import ConfigError, InvalidIdentity, PeerError
-from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.model.identity import ClientId, NodeId, SpiffeId, parse_client
 from ambient.core.pki import reading
 from ambient.core.pki.keys import STRONG, strong
 
@@ -53,6 +53,14 @@ def node_of(leaf: bytes) -> NodeId:
         return NodeId.parse(spiffe_uri(leaf))
     except InvalidIdentity as error:
         raise BadCertificate(f"the certificate is not a node's: {error}") from error
+
+
+def client_of(leaf: bytes) -> ClientId:
+    """The node or operator that a certificate (DER or PEM) is of. The chain is not checked here. Raises BadCertificate."""
+    try:
+        return parse_client(spiffe_uri(leaf))
+    except InvalidIdentity as error:
+        raise BadCertificate("the certificate is neither a node's nor an operator's") from error
 
 
 def spiffe_uri(leaf: bytes) -> str:
@@ -102,7 +110,7 @@ def check_chain(chain: Sequence[bytes], roots_pem: bytes, now: datetime) -> None
         raise BadCertificate(f"the certificate does not lead to a trusted root: {error}") from error
 
 
-def check_trust_domain(own: SpiffeId | NodeId, peer: SpiffeId | NodeId) -> None:
+def check_trust_domain(own: SpiffeId | ClientId, peer: SpiffeId | ClientId) -> None:
     """A peer is of our own trust domain. Raises TrustDomainMismatch."""
     if own.trust_domain != peer.trust_domain:
         raise TrustDomainMismatch(f"{peer} is not of trust domain {own.trust_domain}")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ambient/control/v1/configuration.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\nObjectName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"P\n\x0c\x41pplyRequest\x12/\n\tmanifests\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Manifest\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"+\n\x08Manifest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"e\n\rApplyResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .ambient.control.v1.ObjectResult\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x88\x02\n\x0cObjectResult\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.ambient.control.v1.Outcome\x12\x31\n\nviolations\x18\x03 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12/\n\x08warnings\x18\x04 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12\x18\n\x10resource_version\x18\x05 \x01(\x04\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x0c\n\x04line\x18\x07 \x01(\r\"g\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.ambient.control.v1.Reason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"<\n\nGetRequest\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\"\x94\x02\n\x06Object\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x18\n\x10resource_version\x18\x03 \x01(\x04\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\x12+\n\x07\x63hanged\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\nviolations\x18\x07 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12/\n\x08warnings\x18\x08 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\"\xc1\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12;\n\x06labels\x18\x03 \x03(\x0b\x32+.ambient.control.v1.ListRequest.LabelsEntry\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x0cListResponse\x12+\n\x07objects\x18\x01 \x03(\x0b\x32\x1a.ambient.control.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"O\n\rDeleteRequest\x12-\n\x07objects\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Deletion\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"T\n\x08\x44\x65letion\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12\x18\n\x10resource_version\x18\x02 \x01(\x04\"f\n\x0e\x44\x65leteResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .ambient.control.v1.ObjectResult\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x04\"A\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\xb4\x01\n\nWatchEvent\x12)\n\x03put\x18\x01 \x01(\x0b\x32\x1a.ambient.control.v1.ObjectH\x00\x12.\n\x04gone\x18\x02 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectNameH\x00\x12\x30\n\x08\x62ookmark\x18\x03 \x01(\x0b\x32\x1c.ambient.control.v1.BookmarkH\x00\x12\x10\n\x08revision\x18\x04 \x01(\x04\x42\x07\n\x05\x65vent\"\n\n\x08\x42ookmark*\xbc\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x16\n\x12OUTCOME_CONFIGURED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x13\n\x0fOUTCOME_DELETED\x10\x04\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x05\x12\x13\n\x0fOUTCOME_REFUSED\x10\x06\x12\x13\n\x0fOUTCOME_IGNORED\x10\x07*\xf4\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_MISSING\x10\x01\x12\x18\n\x14REASON_UNKNOWN_FIELD\x10\x02\x12\x0f\n\x0bREASON_TYPE\x10\x03\x12\x10\n\x0cREASON_VALUE\x10\x04\x12\x14\n\x10REASON_REFERENCE\x10\x05\x12\x13\n\x0fREASON_CONFLICT\x10\x06\x12\x14\n\x10REASON_NO_EFFECT\x10\x07\x12\x11\n\rREASON_SYNTAX\x10\x08\x12\x17\n\x13REASON_UNKNOWN_KIND\x10\t\x12\x14\n\x10REASON_DUPLICATE\x10\n\x12\x17\n\x13REASON_OTHER_SOURCE\x10\x0b\x12\x10\n\x0cREASON_STALE\x10\x0c\x12\x11\n\rREASON_PARENT\x10\r\x12\x0f\n\x0bREASON_KIND\x10\x0e\x12\x16\n\x12REASON_UNSUPPORTED\x10\x0f\x12\x17\n\x13REASON_INCOMPATIBLE\x10\x10\x32\xda\x03\n\rConfiguration\x12O\n\x08Validate\x12 .ambient.control.v1.ApplyRequest\x1a!.ambient.control.v1.ApplyResponse\x12L\n\x05\x41pply\x12 .ambient.control.v1.ApplyRequest\x1a!.ambient.control.v1.ApplyResponse\x12\x41\n\x03Get\x12\x1e.ambient.control.v1.GetRequest\x1a\x1a.ambient.control.v1.Object\x12I\n\x04List\x12\x1f.ambient.control.v1.ListRequest\x1a .ambient.control.v1.ListResponse\x12O\n\x06\x44\x65lete\x12!.ambient.control.v1.DeleteRequest\x1a\".ambient.control.v1.DeleteResponse\x12K\n\x05Watch\x12 .ambient.control.v1.WatchRequest\x1a\x1e.ambient.control.v1.WatchEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&ambient/control/v1/configuration.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\nObjectName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"P\n\x0c\x41pplyRequest\x12/\n\tmanifests\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Manifest\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"+\n\x08Manifest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"e\n\rApplyResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .ambient.control.v1.ObjectResult\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x88\x02\n\x0cObjectResult\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12,\n\x07outcome\x18\x02 \x01(\x0e\x32\x1b.ambient.control.v1.Outcome\x12\x31\n\nviolations\x18\x03 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12/\n\x08warnings\x18\x04 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12\x18\n\x10resource_version\x18\x05 \x01(\x04\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x0c\n\x04line\x18\x07 \x01(\r\"u\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.ambient.control.v1.Reason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x0c\n\x04line\x18\x05 \x01(\r\"<\n\nGetRequest\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\"\x94\x02\n\x06Object\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x18\n\x10resource_version\x18\x03 \x01(\x04\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\x12+\n\x07\x63hanged\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\nviolations\x18\x07 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\x12/\n\x08warnings\x18\x08 \x03(\x0b\x32\x1d.ambient.control.v1.Violation\"\xc1\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12;\n\x06labels\x18\x03 \x03(\x0b\x32+.ambient.control.v1.ListRequest.LabelsEntry\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x0cListResponse\x12+\n\x07objects\x18\x01 \x03(\x0b\x32\x1a.ambient.control.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"O\n\rDeleteRequest\x12-\n\x07objects\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Deletion\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"T\n\x08\x44\x65letion\x12.\n\x06object\x18\x01 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectName\x12\x18\n\x10resource_version\x18\x02 \x01(\x04\"f\n\x0e\x44\x65leteResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .ambient.control.v1.ObjectResult\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x04\"A\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\xb4\x01\n\nWatchEvent\x12)\n\x03put\x18\x01 \x01(\x0b\x32\x1a.ambient.control.v1.ObjectH\x00\x12.\n\x04gone\x18\x02 \x01(\x0b\x32\x1e.ambient.control.v1.ObjectNameH\x00\x12\x30\n\x08\x62ookmark\x18\x03 \x01(\x0b\x32\x1c.ambient.control.v1.BookmarkH\x00\x12\x10\n\x08revision\x18\x04 \x01(\x04\x42\x07\n\x05\x65vent\"\n\n\x08\x42ookmark*\xbc\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x16\n\x12OUTCOME_CONFIGURED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x13\n\x0fOUTCOME_DELETED\x10\x04\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x05\x12\x13\n\x0fOUTCOME_REFUSED\x10\x06\x12\x13\n\x0fOUTCOME_IGNORED\x10\x07*\xf4\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_MISSING\x10\x01\x12\x18\n\x14REASON_UNKNOWN_FIELD\x10\x02\x12\x0f\n\x0bREASON_TYPE\x10\x03\x12\x10\n\x0cREASON_VALUE\x10\x04\x12\x14\n\x10REASON_REFERENCE\x10\x05\x12\x13\n\x0fREASON_CONFLICT\x10\x06\x12\x14\n\x10REASON_NO_EFFECT\x10\x07\x12\x11\n\rREASON_SYNTAX\x10\x08\x12\x17\n\x13REASON_UNKNOWN_KIND\x10\t\x12\x14\n\x10REASON_DUPLICATE\x10\n\x12\x17\n\x13REASON_OTHER_SOURCE\x10\x0b\x12\x10\n\x0cREASON_STALE\x10\x0c\x12\x11\n\rREASON_PARENT\x10\r\x12\x0f\n\x0bREASON_KIND\x10\x0e\x12\x16\n\x12REASON_UNSUPPORTED\x10\x0f\x12\x17\n\x13REASON_INCOMPATIBLE\x10\x10\x32\xda\x03\n\rConfiguration\x12O\n\x08Validate\x12 .ambient.control.v1.ApplyRequest\x1a!.ambient.control.v1.ApplyResponse\x12L\n\x05\x41pply\x12 .ambient.control.v1.ApplyRequest\x1a!.ambient.control.v1.ApplyResponse\x12\x41\n\x03Get\x12\x1e.ambient.control.v1.GetRequest\x1a\x1a.ambient.control.v1.Object\x12I\n\x04List\x12\x1f.ambient.control.v1.ListRequest\x1a .ambient.control.v1.ListResponse\x12O\n\x06\x44\x65lete\x12!.ambient.control.v1.DeleteRequest\x1a\".ambient.control.v1.DeleteResponse\x12K\n\x05Watch\x12 .ambient.control.v1.WatchRequest\x1a\x1e.ambient.control.v1.WatchEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=1933
-  _globals['_OUTCOME']._serialized_end=2121
-  _globals['_REASON']._serialized_start=2124
-  _globals['_REASON']._serialized_end=2496
+  _globals['_OUTCOME']._serialized_start=1947
+  _globals['_OUTCOME']._serialized_end=2135
+  _globals['_REASON']._serialized_start=2138
+  _globals['_REASON']._serialized_end=2510
   _globals['_OBJECTNAME']._serialized_start=95
   _globals['_OBJECTNAME']._serialized_end=154
   _globals['_APPLYREQUEST']._serialized_start=156
@@ -49,29 +49,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTRESULT']._serialized_start=387
   _globals['_OBJECTRESULT']._serialized_end=651
   _globals['_VIOLATION']._serialized_start=653
-  _globals['_VIOLATION']._serialized_end=756
-  _globals['_GETREQUEST']._serialized_start=758
-  _globals['_GETREQUEST']._serialized_end=818
-  _globals['_OBJECT']._serialized_start=821
-  _globals['_OBJECT']._serialized_end=1097
-  _globals['_LISTREQUEST']._serialized_start=1100
-  _globals['_LISTREQUEST']._serialized_end=1293
-  _globals['_LISTREQUEST_LABELSENTRY']._serialized_start=1248
-  _globals['_LISTREQUEST_LABELSENTRY']._serialized_end=1293
-  _globals['_LISTRESPONSE']._serialized_start=1295
-  _globals['_LISTRESPONSE']._serialized_end=1397
-  _globals['_DELETEREQUEST']._serialized_start=1399
-  _globals['_DELETEREQUEST']._serialized_end=1478
-  _globals['_DELETION']._serialized_start=1480
-  _globals['_DELETION']._serialized_end=1564
-  _globals['_DELETERESPONSE']._serialized_start=1566
-  _globals['_DELETERESPONSE']._serialized_end=1668
-  _globals['_WATCHREQUEST']._serialized_start=1670
-  _globals['_WATCHREQUEST']._serialized_end=1735
-  _globals['_WATCHEVENT']._serialized_start=1738
-  _globals['_WATCHEVENT']._serialized_end=1918
-  _globals['_BOOKMARK']._serialized_start=1920
-  _globals['_BOOKMARK']._serialized_end=1930
-  _globals['_CONFIGURATION']._serialized_start=2499
-  _globals['_CONFIGURATION']._serialized_end=2973
+  _globals['_VIOLATION']._serialized_end=770
+  _globals['_GETREQUEST']._serialized_start=772
+  _globals['_GETREQUEST']._serialized_end=832
+  _globals['_OBJECT']._serialized_start=835
+  _globals['_OBJECT']._serialized_end=1111
+  _globals['_LISTREQUEST']._serialized_start=1114
+  _globals['_LISTREQUEST']._serialized_end=1307
+  _globals['_LISTREQUEST_LABELSENTRY']._serialized_start=1262
+  _globals['_LISTREQUEST_LABELSENTRY']._serialized_end=1307
+  _globals['_LISTRESPONSE']._serialized_start=1309
+  _globals['_LISTRESPONSE']._serialized_end=1411
+  _globals['_DELETEREQUEST']._serialized_start=1413
+  _globals['_DELETEREQUEST']._serialized_end=1492
+  _globals['_DELETION']._serialized_start=1494
+  _globals['_DELETION']._serialized_end=1578
+  _globals['_DELETERESPONSE']._serialized_start=1580
+  _globals['_DELETERESPONSE']._serialized_end=1682
+  _globals['_WATCHREQUEST']._serialized_start=1684
+  _globals['_WATCHREQUEST']._serialized_end=1749
+  _globals['_WATCHEVENT']._serialized_start=1752
+  _globals['_WATCHEVENT']._serialized_end=1932
+  _globals['_BOOKMARK']._serialized_start=1934
+  _globals['_BOOKMARK']._serialized_end=1944
+  _globals['_CONFIGURATION']._serialized_start=2513
+  _globals['_CONFIGURATION']._serialized_end=2987
 # @@protoc_insertion_point(module_scope)

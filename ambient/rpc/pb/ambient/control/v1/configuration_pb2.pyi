@@ -121,16 +121,18 @@ class ObjectResult(_message.Message):
     def __init__(self, object: _Optional[_Union[ObjectName, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., resource_version: _Optional[int] = ..., origin: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
 
 class Violation(_message.Message):
-    __slots__ = ("field", "reason", "message", "remedy")
+    __slots__ = ("field", "reason", "message", "remedy", "line")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
     field: str
     reason: Reason
     message: str
     remedy: str
-    def __init__(self, field: _Optional[str] = ..., reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+    line: int
+    def __init__(self, field: _Optional[str] = ..., reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., remedy: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("object",)
