@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from immutables import Map
 
+from ambient.control import waypoints
 from ambient.control.member import (
     DEPLOYMENT_LABEL,
     PORT_LABEL,
@@ -609,8 +610,10 @@ class Index:
                 yield policy.authorization
         peers = self._peers_of(namespace)
         yield from peers.port_level.values()
+        configured = self._namespaces.get(namespace)
+        inherited = None if configured is None else configured.waypoint
         for service in self._services[namespace].values():
-            yield service.service
+            yield waypoints.behind(service.service, service.waypoint, inherited)
         for member in self._members.get(namespace, {}).values():
             yield self._workload(member, peers)
         warnings = list(peers.warnings)

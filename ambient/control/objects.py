@@ -45,12 +45,21 @@ class Mode(Enum):
     """To a mesh that always takes mutual TLS, the same as PERMISSIVE."""
 
 
+class WaypointName(NamedTuple):
+    """The waypoint that a label asks for; an empty name: none, whatever others say."""
+
+    namespace: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """A namespace; ``dataplane_mode`` is ``ambient``, ``none`` or empty."""
 
     name: str
     dataplane_mode: str
+    waypoint: WaypointName | None = None
+    """Of its services, where they say nothing themselves."""
 
     @property
     def key(self) -> Key:
@@ -90,6 +99,8 @@ class SelectingService:
     ports: tuple[TargetPort, ...]
     annotated: BackendPolicy | None = None
     """What its annotations say of requests for it."""
+    waypoint: WaypointName | None = None
+    """None: as its namespace has it."""
 
     @property
     def key(self) -> Key:

@@ -39,6 +39,7 @@ WITHOUT_MIRROR = {
     "interop",
     "netns",
     "scale",
+    "seed",
     "topology",
 }
 """Folders of tests/ that follow no room."""

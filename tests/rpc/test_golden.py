@@ -1,6 +1,6 @@
 """Every message that we encode for others, byte by byte, against bytes written by hand.
 
-Field numbers are those of Istio's and Envoy's files as ``/work/shared/reference`` records them.
+Field numbers are those of Istio's and Envoy's own files.
 """
 
 from dataclasses import replace

@@ -7,6 +7,7 @@ from typing import Final
 
 from immutables import Map
 
+from ambient.control import waypoints
 from ambient.control.objects import Namespace, SelectingService, ServiceAccount, TargetPort
 from ambient.control.problem import Problem, no_effect
 from ambient.control.schema import kubernetes as schema
@@ -50,11 +51,12 @@ def dataplane_mode(labels: Mapping[str, str]) -> str:
 
 def _namespace(read: schema.NamespaceDocument, _: tuple[str, ...]) -> Translated:
     labels = read.metadata.labels
+    waypoint = waypoints.asked_by(labels, read.metadata.name)
     mode = dataplane_mode(labels)
     if mode == "" and (asking := _asking_for_sidecars(labels)):
         ours = f"write {MODE_LABELS[0]}: ambient in its place"
         return Translated(
-            Namespace(read.metadata.name, "ambient"),
+            Namespace(read.metadata.name, "ambient", waypoint),
             (
                 Problem(
                     f'metadata.labels["{asking}"]',
@@ -63,7 +65,7 @@ def _namespace(read: schema.NamespaceDocument, _: tuple[str, ...]) -> Translated
             ),
         )
     if mode in {"", "ambient", "none"}:
-        return Translated(Namespace(read.metadata.name, mode))
+        return Translated(Namespace(read.metadata.name, mode, waypoint))
     label = next(label for label in MODE_LABELS if label in read.metadata.labels)
     raise Untranslatable((Problem(f'metadata.labels["{label}"]', f'is "{mode}"; it is ambient or none'),))
 
@@ -129,7 +131,8 @@ def _service(read: schema.ServiceDocument, _: tuple[str, ...]) -> Translated:
     )
     selector = Map(spec.selector) if spec.selector and spec.type != "ExternalName" else None
     annotated, slips = linkerd_annotations.of_service(metadata, [port.service_port for port in ports])
-    return Translated(SelectingService(service, selector, ports, annotated), (*warnings, *slips))
+    waypoint = waypoints.asked_by(metadata.labels, metadata.namespace)
+    return Translated(SelectingService(service, selector, ports, annotated, waypoint), (*warnings, *slips))
 
 
 def _unused(read: schema.ServiceDocument) -> Iterator[Problem]:
