@@ -1,7 +1,7 @@
 """The traffic policies of one service, out of all that set any.
 
-A caller is told what the DestinationRules of its own namespace say, else those of the service's, else those of a root
-namespace; of these, those for the most precise host. Several for one host become one: every subset counts, and the
+A caller is told what the DestinationRules of its own namespace say, unless that is a root namespace, else those of the
+service's, else those of a root namespace; of these, those for the most precise host. Several for one host become one: every subset counts, and the
 oldest with a policy. Source: Istio looks them up and merges them so. A retry budget of the Gateway API counts before one
 of Istio.
 """
@@ -75,7 +75,8 @@ def every_policy(policies: TrafficPolicies) -> Iterator[TrafficPolicy]:
 def _chosen(
     service: Service, rules: list[DestinationRule], namespace: str, roots: tuple[str, ...]
 ) -> list[DestinationRule]:
-    for place in dict.fromkeys((namespace, service.namespace, *roots)):
+    own = () if namespace in roots else (namespace,)
+    for place in dict.fromkeys((*own, service.namespace, *roots)):
         visible = [
             rule
             for rule in rules
