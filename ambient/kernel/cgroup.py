@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import time
@@ -33,6 +34,12 @@ def make(name: str) -> Path:
 def entering(folder: Path, command: Sequence[str]) -> list[str]:
     """A command that joins the folder first, so that everything of ``command`` is born there, its sockets too."""
     return ["/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(folder), *command]
+
+
+def join(folder: Path, pid: int) -> None:
+    """Have a process be in the folder from here on, if it has not ended."""
+    with contextlib.suppress(ProcessLookupError):
+        (folder / "cgroup.procs").write_text(str(pid), "ascii")
 
 
 def members(folder: Path) -> tuple[int, ...]:

@@ -51,6 +51,10 @@ class Child:
                     env={**os.environ, **environment},
                     start_new_session=True,
                 )
+            if folder is not None:
+                cgroup.join(
+                    folder, popen.pid
+                )  # By itself it does so a moment later, when somebody may look already.
         except OSError as error:
             raise ConfigError(f"{program.name} cannot be started: {error}") from error
         return cls(popen.pid, os.pidfd_open(popen.pid), popen)
