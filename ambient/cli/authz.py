@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 
 from ambient.cli import explaining
-from ambient.cli.control import STATE_DIR, StateDir
+from ambient.cli.api import STATE_DIR, StateDir
 from ambient.cli.output import Output, OutputOption
 
-app = typer.Typer(help="Ask who may call whom.", no_args_is_help=True)
+app = typer.Typer(help="Ask who may call whom.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

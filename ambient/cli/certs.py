@@ -15,7 +15,7 @@ from urllib.parse import quote
 import typer
 
 from ambient.cli import exits
-from ambient.cli.control import STATE_DIR, StateDir
+from ambient.cli.api import STATE_DIR, StateDir
 from ambient.cli.output import Output, OutputOption, data, distance, moment, show
 from ambient.core.errors import ConfigError, Unavailable
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from ambient.rpc.authority import Member, Standing
     from ambient.rpc.channel import Channel
 
-app = typer.Typer(help="See, renew, revoke and replace certificates, up to the root.", no_args_is_help=True)
+app = typer.Typer(
+    help="See, renew, revoke and replace certificates, up to the root.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 ADMIN: Final = "127.0.0.1:15000"
 SOON_DAYS: Final = 30
 """An authority with fewer days left is a finding."""

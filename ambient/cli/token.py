@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ambient.cli.control import STATE_DIR, StateDir
+from ambient.cli.api import STATE_DIR, StateDir
 from ambient.cli.exits import on_errors
 
 app = typer.Typer(help="Bootstrap tokens for nodes.", no_args_is_help=True, add_completion=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ambient.cli import explaining
-from ambient.cli.control import STATE_DIR, StateDir
+from ambient.cli.api import STATE_DIR, StateDir
 from ambient.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:
