@@ -7,10 +7,10 @@ import pytest
 from ambient.control.ads import Publisher
 from ambient.control.published import About
 from ambient.core.model.identity import NodeId
-from ambient.rpc import trust
+from ambient.rpc import subscription, trust
 from ambient.rpc.discovery import Refusal, Request
 from ambient.rpc.errors import InvalidRequest, PermissionDenied
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, RawResource, Update
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, RawResource, Update
 
 NODE = NodeId("cluster.local", "n1")
 VIP, IP = "/10.1.0.1", "/10.0.0.1"
@@ -454,3 +454,17 @@ def test_who_asked_for_it_hears_the_checksum_with_the_last_of_a_burst_and_on_rem
     assert told(careful) is None
     put(publisher, remove=["c"])
     assert careful._take().checksum == first
+
+
+def test_routes_go_to_those_who_ask_for_them():
+    publisher = Publisher("cluster.local")
+    put(publisher, raw("a"), raw("shop/api", type_url=ROUTES))
+    node, waypoint = publisher.connect(NODE), publisher.connect(NODE)
+    for type_url in subscription.TYPES:
+        node.receive(ask(type_url))
+    waypoint.receive(ask(ROUTES))
+    assert everything(node) == (["a1"], [])
+    assert everything(waypoint) == (["shop/api1"], [])
+    put(publisher, raw("shop/api", "2", ROUTES))
+    assert told(node) is None
+    assert told(waypoint) == (ROUTES, ["shop/api2"], [])

@@ -376,3 +376,81 @@ def test_a_change_costs_what_changed():
     assert [resource.uid for resource in change.upserted] == [uid()]
     assert world.report("n1", workload(captured=True)) == Delta()
     assert world.write(SHOP, SERVICE % ("web", "10.1.0.1")) == Delta()
+
+
+SUBSETS = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec:
+  host: web
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+"""
+SPLIT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec:
+  hosts: [web]
+  http:
+  - route:
+    - {destination: {host: web, subset: v1}, weight: 90}
+    - {destination: {host: web, subset: v2}, weight: 10}
+"""
+WEB = "shop/web.shop.svc.cluster.local"
+
+
+def of_version(version, name="web", ip="10.0.0.1"):
+    return workload(name, ip=ip, labels={"app": "web", "version": version, "team": "blue"})
+
+
+def test_what_is_said_of_a_service_is_rendered_and_nothing_else():
+    world = World(SHOP, SERVICE % ("web", "10.1.0.1"))
+    world.report("n1", of_version("v1"))
+    change = world.write(SHOP, SERVICE % ("web", "10.1.0.1"), SPLIT)
+    assert change == Delta((world.index.snapshot.routes[WEB],))
+    backends = world.index.snapshot.routes[WEB].tables[0].rules[0].action.backends
+    assert ["has no subset" in one.trouble for one in backends] == [True, True]
+    assert world.write(SHOP, SERVICE % ("web", "10.1.0.1"), SPLIT) == Delta()
+    assert world.write(SHOP, SERVICE % ("web", "10.1.0.1")) == Delta(removed_routes=(WEB,))
+
+
+def test_workloads_carry_the_labels_that_are_looked_at():
+    world = World(SHOP, SERVICE % ("web", "10.1.0.1"))
+    world.report("n1", of_version("v1"), workload("b", ip="10.0.0.2"))
+    assert world.published().labels == Map()
+    change = world.write(SHOP, SERVICE % ("web", "10.1.0.1"), SUBSETS)
+    assert world.published().labels == Map({"version": "v1"})
+    assert [type(one).__name__ for one in change.upserted] == ["ServiceRoutes", "Workload"]
+    world.report("n1", of_version("v2"))
+    assert world.published().labels == Map({"version": "v2"})
+    world.write(SHOP, SERVICE % ("web", "10.1.0.1"))
+    assert world.published().labels == Map()
+
+
+def test_a_subset_is_named_until_somebody_is_in_it():
+    named = SERVICE.replace("targetPort: http", "targetPort: 8080") % ("web", "10.1.0.1")
+    world = World(SHOP, named, SUBSETS)
+
+    def idle():
+        return [warning.partition('"')[2].partition('"')[0] for warning in world.index.warnings]
+
+    assert idle() == ["v1", "v2"]
+    world.report("n1", of_version("v1"))
+    assert idle() == ["v2"]
+    world.report("n1", of_version("v2", "other", "10.0.0.2"))
+    assert idle() == []
+    world.report("n1", removed=[uid()])
+    assert idle() == ["v1"]
+
+
+def test_routes_wait_for_a_service_that_cannot_be_yet():
+    taken = SERVICE % ("other", "10.1.0.1")
+    world = World(SHOP, taken)
+    world.write(SHOP, taken, SERVICE % ("web", "10.1.0.1"), SPLIT)
+    assert WEB not in world.index.snapshot.routes
+    assert any("no service of that name is known" in one for one in world.index.warnings)
+    world.write(SHOP, SERVICE % ("web", "10.1.0.1"), SPLIT)
+    assert WEB in world.index.snapshot.routes

@@ -86,7 +86,9 @@ class Book:
         self._by_namespace: dict[str, dict[str, SelectingService]] = {}
         self._hosts: dict[str, set[str]] = {}
         """Keys of services by host name."""
-        self._labels: Counter[str] = Counter()
+        self.labels: frozenset[str] = frozenset()
+        """Keys of the labels of workloads that any route or policy looks at."""
+        self._looking: Counter[str] = Counter()
         """How many services look at a label."""
         self._strange: dict[Key, tuple[Problem, ...]] = {}
         """What names a service that is not known."""
@@ -94,11 +96,6 @@ class Book:
         """Services whose subsets were not held against their endpoints yet."""
         self._idle: dict[str, tuple[tuple[Key, Problem], ...]] = {}
         """By service: subsets that nobody is in."""
-
-    @property
-    def labels(self) -> frozenset[str]:
-        """Keys of the labels of workloads that any route or policy looks at."""
-        return frozenset(self._labels)
 
     def change(
         self, said: Mapping[Key, L7Object | None], services_of: Mapping[str, Iterable[SelectingService]]
@@ -291,10 +288,12 @@ class Book:
         return composed is not None and composed.routes != ServiceRoutes(key)
 
     def _look_at(self, entry: _Entry, labels: frozenset[str]) -> None:
-        self._labels.subtract(entry.labels - labels)
-        self._labels.update(labels - entry.labels)
-        self._labels = +self._labels
-        entry.labels = labels
+        if entry.labels != labels:
+            self._looking.subtract(entry.labels - labels)
+            self._looking.update(labels - entry.labels)
+            self._looking = +self._looking
+            self.labels = frozenset(self._looking)
+            entry.labels = labels
 
     def _without_workloads(self, key: str, endpoints: Iterable[Workload]) -> Iterator[tuple[Key, Problem]]:
         entry = self._entries[key]
