@@ -90,7 +90,8 @@ def _first(*found: str | None) -> str | None:
 
 
 def _backend(backend: Backend) -> str | None:
-    bad = _service(backend.service)
+    # One that can serve nothing may name what is no service.
+    bad = None if backend.trouble else _service(backend.service)
     return _first(None if bad is None else f"service {bad}", _ports("port", (backend.port,)))
 
 

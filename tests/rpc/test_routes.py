@@ -36,6 +36,7 @@ from ambient.core.model.traffic import (
 )
 from ambient.rpc import wire
 from ambient.rpc.encoding import encode_delta, encode_resource
+from ambient.rpc.mirror import Invalid
 from ambient.rpc.pb.ambient.route.v1 import route_pb2
 from ambient.rpc.routes import MIRROR
 from ambient.rpc.wire import ROUTES, RawResource, Update
@@ -67,6 +68,13 @@ def test_every_class_of_the_model_comes_back_as_it_was(kind):
         assert MIRROR.decode(kind, MIRROR.encode(value)) == value
 
     comes_back()
+
+
+def test_a_backend_that_can_serve_nothing_may_name_no_service():
+    backend = Backend("/db.example.com", 80, trouble="service /db.example.com is not known")
+    assert MIRROR.decode(Backend, MIRROR.encode(backend)) == backend
+    with pytest.raises(Invalid, match="it is namespace/hostname"):
+        MIRROR.decode(Backend, MIRROR.encode(replace(backend, trouble="")))
 
 
 def test_the_same_routes_have_the_same_version():

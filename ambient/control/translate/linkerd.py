@@ -9,8 +9,8 @@ from typing import Final
 from ambient.control.objects import ServiceProfile
 from ambient.control.problem import Problem, no_effect
 from ambient.control.schema import linkerd as schema
+from ambient.control.translate.istio import service_key
 from ambient.control.translate.kind import Kind, Translated
-from ambient.control.translate.kubernetes import DOMAIN
 from ambient.core.model.route import (
     AllOf,
     AnyOf,
@@ -166,24 +166,14 @@ def _split(overrides: Sequence[schema.Override] | None, namespace: str, name: st
         return None
     rule = RouteRule(
         origin=Origin("ServiceProfile", namespace, name, "spec.dstOverrides"),
-        action=Forward(
-            tuple(
-                _backend(override, f"spec.dstOverrides[{i}].authority")
-                for i, override in enumerate(overrides)
-            )
-        ),
+        action=Forward(tuple(map(_backend, overrides))),
     )
     return RouteTable(Protocol.HTTP, (rule,), Unmatched.SERVICE)
 
 
-def _backend(override: schema.Override, where: str) -> Backend:
+def _backend(override: schema.Override) -> Backend:
     host, _, port = override.authority.partition(":")
-    labels = host.removesuffix(f".{DOMAIN}").split(".")
-    number = int(port) if port else None
-    if not host.endswith(f".{DOMAIN}") or len(labels) != 2:
-        trouble = f"{where} is {host}, which is no service of {DOMAIN}; name one"
-        return Backend(host, number, weight=override.weight, trouble=trouble)
-    return Backend(f"{labels[1]}/{host}", number, weight=override.weight)
+    return Backend(service_key(host), int(port) if port else None, weight=override.weight)
 
 
 def _traps(route: schema.Route, where: str) -> list[Problem]:
