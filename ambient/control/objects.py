@@ -17,7 +17,7 @@ from ambient.core.model.limit import RateLimit
 from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
 from ambient.core.model.settings import MeshSettings
-from ambient.core.model.traffic import Accrual, RetryBudget, TrafficPolicies
+from ambient.core.model.traffic import Accrual, Persistence, RetryBudget, TrafficPolicies
 from ambient.core.model.workload import Locality
 
 Selector: TypeAlias = Map[str, str]
@@ -279,6 +279,7 @@ class BackendPolicy:
     created: str
     targets: tuple[ServiceRef, ...]
     budget: RetryBudget | None = None
+    persistence: Persistence | None = None
     accrual: Accrual | None = None
     profile: tuple[ProfileRoute, ...] = ()
     """Timeouts and retries where a rule sets none."""

@@ -9,7 +9,7 @@ from ambient.control.objects import BackendPolicy, Gateway, Key, Listener, Mesh,
 from ambient.control.problem import Reason
 from ambient.control.translate.kind import Untranslatable
 from ambient.control.translate.kinds import key_of, translate
-from ambient.core.model.traffic import RatioBudget
+from ambient.core.model.traffic import Persistence, PersistenceKind, RatioBudget
 
 SECOND = timedelta(seconds=1)
 
@@ -145,6 +145,12 @@ def test_a_retry_budget(constraint, budget):
     )
 
 
+def test_sessions():
+    translated = policy(f"{{{TARGET}, sessionPersistence: {{type: Header, sessionName: X}}}}")
+    assert translated.warnings == ()
+    assert translated.object.persistence == Persistence(PersistenceKind.HEADER, "X")
+
+
 @pytest.mark.parametrize(
     ("spec", "warnings"),
     [
@@ -152,7 +158,6 @@ def test_a_retry_budget(constraint, budget):
             "{targetRefs: [{group: x.io, kind: ServiceImport, name: a}]}",
             [("spec.targetRefs[0].kind", Reason.KIND)],
         ),
-        (f"{{{TARGET}, sessionPersistence: {{}}}}", [("spec.sessionPersistence", Reason.NO_EFFECT)]),
     ],
 )
 def test_what_has_no_effect_is_named(spec, warnings):

@@ -33,6 +33,7 @@ from ambient.core.model.route import (
     TextMatchKind,
     Timeouts,
 )
+from ambient.core.model.traffic import Persistence, PersistenceKind
 
 EXACT, REGEX = TextMatchKind.EXACT, TextMatchKind.REGEX
 ANY_PATH = PathMatch(PathMatchKind.SEGMENTS, "/")
@@ -403,7 +404,7 @@ def test_timeouts(text, expected):
 )
 def test_retries(retry, attempts, codes, backoff):
     rule = http_rule(f"{{retry: {retry}}}")
-    assert rule.retry == Retry(attempts, rule.retry.on, codes, backoff, any_method=True)
+    assert rule.retry == Retry(attempts, rule.retry.on, codes, backoff, after_timeout=True, any_method=True)
     assert {RetryOn.CONNECT_FAILURE, RetryOn.RESET, RetryOn.REFUSED_STREAM} <= rule.retry.on
 
 
@@ -411,12 +412,25 @@ def test_a_rule_that_says_nothing_of_retries_leaves_them_to_the_proxy():
     assert http_rule("{}").retry is None
 
 
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
 @pytest.mark.parametrize(
-    ("spec", "where"),
+    ("text", "expected"),
     [
-        ("{rules: [{sessionPersistence: {sessionName: a}}]}", "spec.rules[0].sessionPersistence"),
-        ("{useDefaultGateways: All}", "spec.useDefaultGateways"),
+        pytest.param("{}", Persistence(PersistenceKind.COOKIE), id="cookie-by-default"),
+        pytest.param("{type: Header, sessionName: X}", Persistence(PersistenceKind.HEADER, "X"), id="header"),
+        pytest.param("{absoluteTimeout: 1h}", Persistence(lifetime=3600 * SECOND), id="with-an-end"),
+        pytest.param(
+            "{absoluteTimeout: 1h, cookieConfig: {lifetimeType: Permanent}}",
+            Persistence(lifetime=3600 * SECOND, is_permanent=True),
+            id="permanent",
+        ),
     ],
 )
-def test_what_has_no_effect_is_named(spec, where):
-    assert warned(read("HTTPRoute", spec)) == [(where, Reason.NO_EFFECT)]
+def test_sessions(kind, text, expected):
+    [rule] = rules(kind, f"rules: [{{sessionPersistence: {text}}}]")
+    assert rule.persistence == expected
+
+
+def test_what_has_no_effect_is_named():
+    translated = read("HTTPRoute", "{useDefaultGateways: All}")
+    assert warned(translated) == [("spec.useDefaultGateways", Reason.NO_EFFECT)]

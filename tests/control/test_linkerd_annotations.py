@@ -104,6 +104,7 @@ def test_how_often_and_how_long():
     assert found.retry.attempts == 3
     assert found.timeouts.attempt == 0.4 * SECOND
     assert found.timeouts.last_attempt_unlimited
+    assert found.retry.after_timeout
 
 
 def test_a_limit_of_zero_counts_as_one_and_is_told():

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
 from immutables import Map
 
@@ -139,31 +140,50 @@ def _with_settings(
     opaque_ports: frozenset[int],
     told: list[Told],
 ) -> TrafficPolicies:
-    budgets: dict[int | None, BackendPolicy] = {}
-    for one in settings:
-        ports = {target.port for target in one.targets if host_of(target) == service.hostname}
-        for port in sorted(ports, key=lambda port: port or 0):
-            if one.budget is None:
-                continue
-            older = budgets.setdefault(port, one)
-            if older is not one:
-                where = service.key if port is None else f"port {port} of {service.key}"
-                told.append(
-                    (
-                        one.key,
-                        no_effect(
-                            "spec.retryConstraint",
-                            f"does not count for {where}: {older.key} is older; remove one of them",
-                        ),
-                    )
-                )
-    for port, one in sorted(budgets.items(), key=lambda item: item[0] or 0):
-        policies = _changed(policies, lambda policy, one=one: replace(policy, budget=one.budget), port)  # type: ignore[misc]
+    for setting in (_BUDGET, _PERSISTENCE):
+        for port, one in _oldest(setting, service, settings, told):
+            policies = _changed(policies, partial(setting.take, one), port)
     for one in settings:
         if one.accrual is not None:
             policies = _changed(policies, lambda policy, one=one: replace(policy, accrual=one.accrual), None)  # type: ignore[misc]
         opaque_ports |= one.opaque_ports
     return replace(policies, opaque_ports=policies.opaque_ports | opaque_ports)
+
+
+class _Setting(NamedTuple):
+    """Something that the oldest object sets for a service or a port of it."""
+
+    field: str
+    is_in: Callable[[BackendPolicy], bool]
+    take: Callable[[BackendPolicy, TrafficPolicy], TrafficPolicy]
+
+
+_BUDGET: Final = _Setting(
+    "spec.retryConstraint",
+    lambda one: one.budget is not None,
+    lambda one, policy: replace(policy, budget=one.budget),
+)
+_PERSISTENCE: Final = _Setting(
+    "spec.sessionPersistence",
+    lambda one: one.persistence is not None,
+    lambda one, policy: replace(policy, persistence=one.persistence),
+)
+
+
+def _oldest(
+    setting: _Setting, service: Service, settings: Iterable[BackendPolicy], told: list[Told]
+) -> list[tuple[int | None, BackendPolicy]]:
+    """Whose word counts, by port; None: for all of them, and first."""
+    found: dict[int | None, BackendPolicy] = {}
+    for one in filter(setting.is_in, settings):
+        ports = {target.port for target in one.targets if host_of(target) == service.hostname}
+        for port in sorted(ports, key=lambda port: port or 0):
+            older = found.setdefault(port, one)
+            if older is not one:
+                where = service.key if port is None else f"port {port} of {service.key}"
+                why = f"does not count for {where}: {older.key} is older; remove one of them"
+                told.append((one.key, no_effect(setting.field, why)))
+    return sorted(found.items(), key=lambda item: item[0] or 0)
 
 
 def _changed(

@@ -8,6 +8,7 @@ from ambient.control.objects import BackendPolicy, Gateway, Listener, Mesh, Serv
 from ambient.control.problem import Problem, Reason, no_effect
 from ambient.control.schema import gateway as schema
 from ambient.control.schema.gateway_routes import GROUP
+from ambient.control.translate.gateway_routes import persistence
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.model.traffic import RatioBudget
 
@@ -97,14 +98,13 @@ def _backend_traffic_policy(read: schema.BackendTrafficPolicyDocument, _: tuple[
         else:
             text = f"is {target.kind}, which it has no effect on; name a Service, with group: ''"
             warnings.append(Problem(f"spec.targetRefs[{i}].kind", text, Reason.KIND))
-    if spec.session_persistence is not None:
-        warnings.append(no_effect("spec.sessionPersistence", "has no effect; nothing here carries it out"))
     policy = BackendPolicy(
         kind="XBackendTrafficPolicy",
         namespace=metadata.namespace,
         name=metadata.name,
         created=metadata.creation_timestamp or "",
         targets=tuple(targets),
+        persistence=persistence(spec.session_persistence),
         budget=None if spec.retry_constraint is None else _budget(spec.retry_constraint),
     )
     return Translated(policy, tuple(warnings))

@@ -46,6 +46,7 @@ from ambient.core.model.route import (
     TextMatchKind,
     Timeouts,
 )
+from ambient.core.model.traffic import Persistence, PersistenceKind
 
 HTTP_VERSIONS: Final = tuple(f"{schema.GROUP}/{version}" for version in ("v1", "v1beta1", "v1alpha2"))
 GRPC_VERSIONS: Final = tuple(f"{schema.GROUP}/{version}" for version in ("v1", "v1alpha2"))
@@ -73,7 +74,6 @@ def _http_route(read: schema.HttpRouteDocument, _: tuple[str, ...]) -> Translate
     rules = []
     for i, rule in enumerate(read.spec.rules):
         where = f"spec.rules[{i}]"
-        route.note_persistence(rule.session_persistence, where)
         done = route.filters(rule.filters, f"{where}.filters")
         backends = tuple(
             route.backend(backend, f"{where}.backendRefs[{j}]", done.trouble)
@@ -91,6 +91,7 @@ def _http_route(read: schema.HttpRouteDocument, _: tuple[str, ...]) -> Translate
                 filters=done.filters,
                 timeouts=_timeouts(rule.timeouts, settings),
                 retry=_retry(rule.retry, settings),
+                persistence=persistence(rule.session_persistence),
             )
         )
     return route.translated(Protocol.HTTP, read.spec, rules)
@@ -105,7 +106,6 @@ def _grpc_route(read: schema.GrpcRouteDocument, _: tuple[str, ...]) -> Translate
     rules = []
     for i, rule in enumerate(read.spec.rules):
         where = f"spec.rules[{i}]"
-        route.note_persistence(rule.session_persistence, where)
         done = route.filters(rule.filters, f"{where}.filters")
         backends = tuple(
             route.backend(backend, f"{where}.backendRefs[{j}]", done.trouble)
@@ -123,6 +123,7 @@ def _grpc_route(read: schema.GrpcRouteDocument, _: tuple[str, ...]) -> Translate
                 filters=done.filters,
                 timeouts=_timeouts(None, settings),
                 retry=_retry(None, settings),
+                persistence=persistence(rule.session_persistence),
             )
         )
     return route.translated(Protocol.GRPC, read.spec, rules)
@@ -186,10 +187,6 @@ class _Route:
                 "spec.hostnames",
                 "has no effect, as a route of the mesh is found by its Service; match the header Host in a rule",
             )
-
-    def note_persistence(self, persistence: schema.SessionPersistence | None, where: str) -> None:
-        if persistence is not None:
-            self.warn(f"{where}.sessionPersistence", "has no effect; nothing here carries it out")
 
     def _parents(self, spec: schema.RouteSpec) -> list[ServiceRef]:
         found = []
@@ -332,6 +329,19 @@ class _Route:
         return [RouteRule(self.origin(where), Forward(backends), (match,), rule.name or "")]
 
 
+def persistence(persistence: schema.SessionPersistence | None) -> Persistence | None:
+    """How a client stays with an endpoint, for a rule or a service."""
+    if persistence is None:
+        return None
+    cookie = persistence.cookie_config
+    return Persistence(
+        kind=PersistenceKind(persistence.type.lower()),
+        name=persistence.session_name or "",
+        lifetime=persistence.absolute_timeout,
+        is_permanent=cookie is not None and cookie.lifetime_type == "Permanent",
+    )
+
+
 def _path(path: schema.PathMatch) -> PathMatch:
     kind = _PATHS[path.type]
     value = path.value
@@ -444,6 +454,7 @@ def _retry(retry: schema.Retry | None, settings: RouteSettings | None) -> Retry 
             on=CONNECTION_ERRORS,
             codes=tuple((code, code) for code in sorted(set(retry.codes))),
             backoff=retry.backoff,
+            after_timeout=True,
             any_method=True,
         )
     return None if settings is None else DEFAULT_RETRY

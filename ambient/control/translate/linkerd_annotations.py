@@ -194,7 +194,13 @@ class _Reading:
         retry = None
         if limit or attempt or codes or on:
             # Linkerd asks no method: whoever annotates a route knows what it does.
-            retry = Retry(attempts=limit or 1, on=on or frozenset(), codes=codes or (), any_method=True)
+            retry = Retry(
+                attempts=limit or 1,
+                on=on or frozenset(),
+                codes=codes or (),
+                after_timeout=attempt is not None,
+                any_method=True,
+            )
         settings = RouteSettings(
             Timeouts(
                 request=self.take(TIMEOUT_REQUEST, _duration),

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from immutables import Map
 
 from ambient.core.model.authorization import IpNetwork
-from ambient.core.model.traffic import RetryBudget, TrafficPolicies
+from ambient.core.model.traffic import Persistence, RetryBudget, TrafficPolicies
 
 
 class Origin(NamedTuple):
@@ -309,6 +309,8 @@ class Retry:
     """Ranges of HTTP statuses, both ends included, of real responses."""
     backoff: timedelta | None = None
     """The least time before another try, which may grow with each."""
+    after_timeout: bool = False
+    """Whether a try that took longer than ``Timeouts.attempt`` is followed by another."""
     any_method: bool = False
     """Whether a request that is not idempotent and may have reached the application is sent again as well."""
 
@@ -345,6 +347,8 @@ class RouteRule:
     timeouts: Timeouts = Timeouts()
     retry: Retry | None = None
     """None: DEFAULT_RETRY."""
+    persistence: Persistence | None = None
+    """None: as the traffic policy has it."""
 
 
 class Protocol(Enum):

@@ -163,6 +163,26 @@ class LocalityPolicy:
     """Labels whose values caller and endpoint should share, the first most."""
 
 
+class PersistenceKind(Enum):
+    """What carries a session."""
+
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """A client stays with the endpoint that it was given, while that can serve. Source: GEP-1619."""
+
+    kind: PersistenceKind = PersistenceKind.COOKIE
+    name: str = ""
+    """Of the cookie or the header; empty: one of the program's own."""
+    lifetime: timedelta | None = None
+    """After so long another may be given; None: never."""
+    is_permanent: bool = False
+    """Whether the cookie outlives the client's own session, for ``lifetime``."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """One set of settings; what is None is not set."""
@@ -175,6 +195,7 @@ class TrafficPolicy:
     warmup: timedelta | None = None
     """How long a new endpoint gets less than its share."""
     locality: LocalityPolicy | None = None
+    persistence: Persistence | None = None
 
 
 @dataclass(frozen=True, slots=True)

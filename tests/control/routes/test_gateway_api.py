@@ -3,6 +3,8 @@
 Re-implemented, not the official run: objects go in as YAML, and each request is asked of what the index made of them.
 """
 
+from datetime import timedelta
+
 import pytest
 
 from ambient.control.documents import Document, documents
@@ -16,7 +18,8 @@ from ambient.core.model.route import (
     Redirect,
     Rewrite,
 )
-from ambient.core.routing import Caller, Connection, NotFound, Request, choose
+from ambient.core.model.traffic import Persistence, RatioBudget
+from ambient.core.routing import Caller, Connection, NotFound, Request, choose, policy_of
 
 NAMESPACE, CONSUMER = "gateway-conformance-mesh", "gateway-conformance-mesh-consumer"
 SERVICE = """
@@ -68,6 +71,11 @@ class Mesh:
         index.configure(objects)
         self.problems = index.warnings
         self._routes = index.snapshot.routes
+
+    def policy(self, of="echo", port=80):
+        """The traffic policy of a port."""
+        routes = self._routes[f"{NAMESPACE}/{of}.{NAMESPACE}.svc.cluster.local"]
+        return policy_of(routes.traffic, "", port)
 
     def ask(self, path="/", *, of="echo", caller=NAMESPACE, port=80, method="GET", authority=None, **headers):
         """What is done with a request; None: it goes where it was sent."""
@@ -323,6 +331,32 @@ def test_no_call_falls_to_an_http_route():
 def test_a_match_of_the_header_host_is_one_of_the_authority():
     mesh = Mesh(route(f"[{{matches: [{{headers: [{{name: Host, value: a.b}}]}}], {to('echo-v1')}}}]"))
     assert (mesh.backends(authority="a.b"), mesh.backends(authority="echo")) == (V1, "404")
+
+
+POLICY = """
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: %s, namespace: gateway-conformance-mesh, creationTimestamp: '2026-01-0%sT00:00:00Z'}
+spec:
+  targetRefs: [{group: '', kind: Service, name: echo}]
+  %s
+---
+"""
+
+
+def test_of_policies_for_one_service_the_oldest_counts_for_each_setting():
+    mesh = Mesh(
+        POLICY
+        % ("young", 3, "retryConstraint: {budget: {percent: 1}}\n  sessionPersistence: {sessionName: young}"),
+        POLICY % ("old", 2, "sessionPersistence: {sessionName: old}"),
+    )
+    assert mesh.policy().persistence == Persistence(name="old")
+    assert mesh.policy().budget == RatioBudget(0.01, 10, timedelta(seconds=10))
+    [problem] = mesh.problems
+    assert (
+        "XBackendTrafficPolicy gateway-conformance-mesh/young: spec.sessionPersistence does not count"
+        in problem
+    )
 
 
 @pytest.mark.parametrize(

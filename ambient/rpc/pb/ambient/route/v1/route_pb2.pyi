@@ -148,7 +148,7 @@ class RouteTable(_message.Message):
     def __init__(self, protocol: _Optional[_Union[Protocol, str]] = ..., rules: _Optional[_Iterable[_Union[RouteRule, _Mapping]]] = ..., unmatched: _Optional[_Union[Unmatched, str]] = ..., ports: _Optional[_Iterable[int]] = ..., consumer: _Optional[str] = ...) -> None: ...
 
 class RouteRule(_message.Message):
-    __slots__ = ("origin", "action", "matches", "name", "filters", "timeouts", "retry")
+    __slots__ = ("origin", "action", "matches", "name", "filters", "timeouts", "retry", "persistence")
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     MATCHES_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +156,7 @@ class RouteRule(_message.Message):
     FILTERS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
+    PERSISTENCE_FIELD_NUMBER: _ClassVar[int]
     origin: Origin
     action: Action
     matches: _containers.RepeatedCompositeFieldContainer[RouteMatch]
@@ -163,7 +164,8 @@ class RouteRule(_message.Message):
     filters: Filters
     timeouts: Timeouts
     retry: Retry
-    def __init__(self, origin: _Optional[_Union[Origin, _Mapping]] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., matches: _Optional[_Iterable[_Union[RouteMatch, _Mapping]]] = ..., name: _Optional[str] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ...) -> None: ...
+    persistence: _traffic_pb2.Persistence
+    def __init__(self, origin: _Optional[_Union[Origin, _Mapping]] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., matches: _Optional[_Iterable[_Union[RouteMatch, _Mapping]]] = ..., name: _Optional[str] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., persistence: _Optional[_Union[_traffic_pb2.Persistence, _Mapping]] = ...) -> None: ...
 
 class Origin(_message.Message):
     __slots__ = ("kind", "namespace", "name", "field")
@@ -399,18 +401,20 @@ class Timeouts(_message.Message):
     def __init__(self, request: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempt: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., response: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_attempt_unlimited: _Optional[bool] = ...) -> None: ...
 
 class Retry(_message.Message):
-    __slots__ = ("attempts", "on", "codes", "backoff", "any_method")
+    __slots__ = ("attempts", "on", "codes", "backoff", "any_method", "after_timeout")
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     ON_FIELD_NUMBER: _ClassVar[int]
     CODES_FIELD_NUMBER: _ClassVar[int]
     BACKOFF_FIELD_NUMBER: _ClassVar[int]
     ANY_METHOD_FIELD_NUMBER: _ClassVar[int]
+    AFTER_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     attempts: int
     on: _containers.RepeatedScalarFieldContainer[RetryOn]
     codes: _containers.RepeatedCompositeFieldContainer[Range]
     backoff: _duration_pb2.Duration
     any_method: bool
-    def __init__(self, attempts: _Optional[int] = ..., on: _Optional[_Iterable[_Union[RetryOn, str]]] = ..., codes: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., backoff: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., any_method: _Optional[bool] = ...) -> None: ...
+    after_timeout: bool
+    def __init__(self, attempts: _Optional[int] = ..., on: _Optional[_Iterable[_Union[RetryOn, str]]] = ..., codes: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., backoff: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., any_method: _Optional[bool] = ..., after_timeout: _Optional[bool] = ...) -> None: ...
 
 class Range(_message.Message):
     __slots__ = ("first", "second")

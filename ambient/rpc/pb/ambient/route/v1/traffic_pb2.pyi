@@ -10,6 +10,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class PersistenceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PERSISTENCE_KIND_UNSPECIFIED: _ClassVar[PersistenceKind]
+    PERSISTENCE_KIND_COOKIE: _ClassVar[PersistenceKind]
+    PERSISTENCE_KIND_HEADER: _ClassVar[PersistenceKind]
+
 class Simple(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SIMPLE_UNSPECIFIED: _ClassVar[Simple]
@@ -17,6 +23,9 @@ class Simple(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SIMPLE_ROUND_ROBIN: _ClassVar[Simple]
     SIMPLE_RANDOM: _ClassVar[Simple]
     SIMPLE_PASSTHROUGH: _ClassVar[Simple]
+PERSISTENCE_KIND_UNSPECIFIED: PersistenceKind
+PERSISTENCE_KIND_COOKIE: PersistenceKind
+PERSISTENCE_KIND_HEADER: PersistenceKind
 SIMPLE_UNSPECIFIED: Simple
 SIMPLE_LEAST_REQUEST: Simple
 SIMPLE_ROUND_ROBIN: Simple
@@ -76,7 +85,7 @@ class Subset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., policy: _Optional[_Union[TrafficPolicy, _Mapping]] = ..., ports: _Optional[_Mapping[int, TrafficPolicy]] = ...) -> None: ...
 
 class TrafficPolicy(_message.Message):
-    __slots__ = ("balancer", "limits", "outlier", "accrual", "budget", "warmup", "locality")
+    __slots__ = ("balancer", "limits", "outlier", "accrual", "budget", "warmup", "locality", "persistence")
     BALANCER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +93,7 @@ class TrafficPolicy(_message.Message):
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     WARMUP_FIELD_NUMBER: _ClassVar[int]
     LOCALITY_FIELD_NUMBER: _ClassVar[int]
+    PERSISTENCE_FIELD_NUMBER: _ClassVar[int]
     balancer: Balancer
     limits: ConnectionLimits
     outlier: Outlier
@@ -91,7 +101,20 @@ class TrafficPolicy(_message.Message):
     budget: RetryBudget
     warmup: _duration_pb2.Duration
     locality: LocalityPolicy
-    def __init__(self, balancer: _Optional[_Union[Balancer, _Mapping]] = ..., limits: _Optional[_Union[ConnectionLimits, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., accrual: _Optional[_Union[Accrual, _Mapping]] = ..., budget: _Optional[_Union[RetryBudget, _Mapping]] = ..., warmup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ...) -> None: ...
+    persistence: Persistence
+    def __init__(self, balancer: _Optional[_Union[Balancer, _Mapping]] = ..., limits: _Optional[_Union[ConnectionLimits, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., accrual: _Optional[_Union[Accrual, _Mapping]] = ..., budget: _Optional[_Union[RetryBudget, _Mapping]] = ..., warmup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locality: _Optional[_Union[LocalityPolicy, _Mapping]] = ..., persistence: _Optional[_Union[Persistence, _Mapping]] = ...) -> None: ...
+
+class Persistence(_message.Message):
+    __slots__ = ("kind", "name", "lifetime", "is_permanent")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIFETIME_FIELD_NUMBER: _ClassVar[int]
+    IS_PERMANENT_FIELD_NUMBER: _ClassVar[int]
+    kind: PersistenceKind
+    name: str
+    lifetime: _duration_pb2.Duration
+    is_permanent: bool
+    def __init__(self, kind: _Optional[_Union[PersistenceKind, str]] = ..., name: _Optional[str] = ..., lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., is_permanent: _Optional[bool] = ...) -> None: ...
 
 class Balancer(_message.Message):
     __slots__ = ("simple", "ring_hash", "maglev")
