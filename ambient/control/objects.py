@@ -14,6 +14,7 @@ from ambient.core.model.address import IpAddress
 from ambient.core.model.authorization import Authorization
 from ambient.core.model.jwt import JwtRule
 from ambient.core.model.limit import RateLimit
+from ambient.core.model.request_authorization import RequestAuthorization, Target
 from ambient.core.model.route import ProfileRoute, Protocol, RouteRule, RouteTable
 from ambient.core.model.service import Service
 from ambient.core.model.settings import MeshSettings
@@ -226,12 +227,15 @@ class PeerAuthentication:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationPolicy:
-    """A policy, and whom it selects if its scope is WORKLOAD_SELECTOR; None: nothing that L4 can enforce."""
+    """A policy, and whom it selects if its scope is WORKLOAD_SELECTOR."""
 
     namespace: str
     name: str
     authorization: Authorization | None
+    """As nodes enforce it; None: they do not, as it has targets."""
     selector: Selector
+    requests: RequestAuthorization | None = None
+    """As the waypoints of its targets enforce it; None: it has none, and waypoints ignore it."""
 
     @property
     def key(self) -> Key:
@@ -421,13 +425,6 @@ class MeshConfig:
     def key(self) -> Key:
         """Its name in the configuration."""
         return Key("MeshConfig", self.namespace, self.name)
-
-
-class Target(NamedTuple):
-    """What a waypoint enforces an object for, in the object's namespace."""
-
-    kind: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,12 @@ _Place: TypeAlias = tuple[tuple[_Reader, ...], tuple[object, ...]]
 """Where a match is filed: its shape, and a value for each reader of it."""
 
 
+def fits(match: Match, facts: Facts) -> bool:
+    """Whether one match does, for who asks once."""
+    test = _match_test(match)
+    return test is not None and test(facts)
+
+
 class Compiled:
     """One policy, ready to be asked."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -18,6 +19,7 @@ from ambient.control.schema.shape import (
     is_dns_name,
     network,
     not_empty,
+    not_empty_text,
     port_text,
     say,
     wrong,
@@ -39,7 +41,10 @@ _WHEN_L7 = (
     "request.auth.presenter",
     "connection.sni",
 )
-_WHEN_L7_MAPS = ("request.headers[", "request.auth.claims[", "experimental.envoy.filters.")
+ENVOY_FILTERS = "experimental.envoy.filters."
+"""Begins the keys of what only filters of Envoy know."""
+_WHEN_L7_MAPS = re.compile(r"request\.headers\[[^][]+\]|request\.auth\.claims(\[[^][]+\])+")
+_TEMPLATE = re.compile(r"(/(\{\*\}|[^/{}*]*))*(/\{\*\*\}(/[^/{}*]*)*)?")
 
 
 def is_l7_attribute(key: str) -> bool:
@@ -63,9 +68,19 @@ def _action(name: str) -> str:
 
 
 def _attribute(key: str) -> str:
-    if key not in _WHEN_L4 + _WHEN_L7 and not key.startswith(_WHEN_L7_MAPS):
-        raise wrong(f"is {say(key)}; at L4 it is one of {', '.join(_WHEN_L4)}")
-    return key
+    if key in _WHEN_L4 + _WHEN_L7 or key.startswith(ENVOY_FILTERS) or _WHEN_L7_MAPS.fullmatch(key):
+        return key
+    if key.startswith(("request.headers", "request.auth.claims")):
+        raise wrong(f"is {say(key)}; write request.headers[NAME] or request.auth.claims[NAME]")
+    raise wrong(f"is {say(key)}; at L4 it is one of {', '.join(_WHEN_L4)}")
+
+
+def _path(path: str) -> str:
+    if ("{" in path or "}" in path) and _TEMPLATE.fullmatch(path) is None:
+        raise wrong(
+            f"is {say(path)}; a segment is {{*}} for any one, or at last {{**}} for all that follow, and nothing beside it"
+        )
+    return not_empty_text(path)
 
 
 def _port_keys(ports: object) -> object:
@@ -88,6 +103,7 @@ def _port_keys(ports: object) -> object:
 
 
 Account: TypeAlias = Annotated[str, AfterValidator(_account)]
+PathText: TypeAlias = Annotated[str, AfterValidator(_path)]
 ModeName: TypeAlias = Literal["UNSET", "STRICT", "PERMISSIVE", "DISABLE"]
 
 
@@ -158,8 +174,8 @@ class Operation(Shape):
     not_ports: tuple[PortText, ...] = Field(default=(), strict=False)
     methods: Patterns = Field(default=(), strict=False)
     not_methods: Patterns = Field(default=(), strict=False)
-    paths: Patterns = Field(default=(), strict=False)
-    not_paths: Patterns = Field(default=(), strict=False)
+    paths: tuple[PathText, ...] = Field(default=(), strict=False)
+    not_paths: tuple[PathText, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -194,6 +210,7 @@ class Condition(Shape):
         check = {
             "source.ip": network,
             "destination.ip": network,
+            "remote.ip": network,
             "destination.port": port_text,
             "source.serviceAccount": _account,
         }.get(self.key)

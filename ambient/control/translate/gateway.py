@@ -10,12 +10,12 @@ from ambient.control.schema import gateway as schema
 from ambient.control.schema.gateway_routes import GROUP
 from ambient.control.translate.gateway_routes import persistence
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
+from ambient.core.model.request_authorization import WAYPOINT_CLASSES
 from ambient.core.model.traffic import RatioBudget
 
 GATEWAY_VERSIONS: Final = tuple(f"{GROUP}/{version}" for version in ("v1", "v1beta1"))
 X_VERSIONS: Final = ("gateway.networking.x-k8s.io/v1alpha1",)
 
-WAYPOINT_CLASSES: Final = ("ambient-waypoint", "istio-waypoint")
 WAYPOINT_FOR: Final = ("ambient.dev/waypoint-for", "istio.io/waypoint-for")
 """Labels of a waypoint; the first that is set counts."""
 CONTROLLER: Final = "ambient.dev/mesh"

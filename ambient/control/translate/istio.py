@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from immutables import Map
 
-from ambient.control.objects import Selector, Target
+from ambient.control.objects import Selector
 from ambient.control.schema.istio import StringMatch, Targeted
 from ambient.control.translate.kubernetes import DOMAIN
+from ambient.core.model.request_authorization import Target
 from ambient.core.model.route import TextMatch, TextMatchKind
 
 
