@@ -136,6 +136,8 @@ class Index:
         self._refused: dict[Key, str] = {}
         """Objects that another one stands in the way of."""
         self._orders: dict[str, dict[str, Order]] = {}
+        self._reordered: set[str] = set()
+        """Nodes that have other orders than when they were asked for last."""
         self._rendered: dict[str, dict[_Name, Resource]] = {}
         self._slices = Slices()
         self._book = Book(settings.root_namespaces)
@@ -162,6 +164,11 @@ class Index:
     def orders(self, node: str) -> Mapping[str, Order]:
         """The word on each workload of a node, by uid."""
         return self._orders.get(node, {})
+
+    def take_reordered(self) -> set[str]:
+        """The nodes with a workload on which there is another word than when this was asked last."""
+        nodes, self._reordered = self._reordered, set()
+        return nodes
 
     def reported(self, uid: str) -> LocalWorkload | None:
         """An accepted workload as its node reported it."""
@@ -424,7 +431,10 @@ class Index:
         for node, uid in concerned:
             workload = self._registered[node][uid]
             order = self._order(node, workload)
-            self._orders.setdefault(node, {})[workload.uid] = order
+            orders = self._orders.setdefault(node, {})
+            if orders.get(uid) != order:
+                self._reordered.add(node)
+            orders[uid] = order
             match order:
                 case Refused():
                     self._waiting.add((node, uid))

@@ -217,10 +217,10 @@ class Registry:
         self.announce(self._index.register(NO_NODE, (), (uid,), full=False))
 
     def announce(self, change: Delta) -> None:
-        """Publish a change, and wake every node whose orders it may change."""
+        """Publish a change, and wake every node with other orders."""
         self._publish(change)
-        for reporter in self._reporters.values():
-            reporter.wake()
+        for node in self._index.take_reordered() & self._reporters.keys():
+            self._reporters[node].wake()
 
     def orders(self, node: str) -> dict[str, Order]:
         """The word on each workload of a node."""
@@ -247,6 +247,7 @@ class Reporter:
             self._told.pop(workload.uid, None)
         self._has_reported = True
         self._registry.take(self.node, report)
+        self.wake()
 
     async def next(self) -> tuple[Order, ...]:
         """Wait for orders; the answer to the first report comes even if it is empty."""
