@@ -27,6 +27,7 @@ _VERBS: Final = (
     "apply",
     "get",
     "delete",
+    "check",
     "certs",
     "why",
     "authz",

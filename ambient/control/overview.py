@@ -64,6 +64,7 @@ class Overview:
             program_version=version("ambient"),
             revision=self._catalog.revision,
             started=self._started,
+            now=self._clock(),
             sources=tuple(self._sources()),
         )
 

@@ -18,9 +18,13 @@ from pathlib import Path
 _NUMBER = {"x86_64": 321, "aarch64": 280}.get(platform.machine())
 
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 6, 7
-_TEST_RUN, _PROGRAM_BY_ID, _INFO, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 13, 15, 21, 28, 29
+_TEST_RUN, _PROGRAM_BY_ID, _INFO, _QUERY, _MAP_TAKE, _LINK_CREATE, _LINK_UPDATE = 10, 13, 15, 16, 21, 28, 29
 
 _LINK_CGROUP, _LINK_NETNS = 3, 5
+_MOST_ATTACHED = 64
+"""Source: BPF_CGROUP_MAX_PROGS."""
+_NAME_END = 80
+"""Of struct bpf_prog_info."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -85,6 +89,17 @@ def program_id(fd: int) -> int:
     """The kernel's id of a program."""
     _, number = struct.unpack_from("=II", _info(fd, 8))
     return int(number)
+
+
+def attached(target_fd: int, attach: Attach) -> tuple[str, ...]:
+    """The names of the programs that hang on a cgroup's or network namespace's hook, whoever put them there."""
+    numbers = (ctypes.c_uint32 * _MOST_ATTACHED)()
+    attributes = ctypes.create_string_buffer(
+        struct.pack("=IIIIQI", target_fd, attach, 0, 0, ctypes.addressof(numbers), _MOST_ATTACHED), 64
+    )
+    _call(_QUERY, attributes, f"ask what hangs on {attach.name}")
+    (count,) = struct.unpack_from("=I", attributes, 24)
+    return tuple(map(_program_name, numbers[:count]))
 
 
 def exists_program(number: int) -> bool:
@@ -187,6 +202,18 @@ def possible_cpus() -> int:
     """How many values a per-CPU map keeps for each key."""
     text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
     return 1 + int(text.replace(",", "-").rsplit("-", 1)[-1])
+
+
+def _program_name(number: int) -> str:
+    try:
+        fd = _bpf(_PROGRAM_BY_ID, struct.pack("=III", number, 0, 0), "find a program")
+    except FileNotFoundError:
+        return f"program {number}"
+    try:
+        name = _info(fd, _NAME_END)[_NAME_END - 16 :].rstrip(b"\0").decode(errors="replace")
+    finally:
+        os.close(fd)
+    return name or f"program {number}"
 
 
 def _info(fd: int, size: int) -> bytes:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from ambient.core.check import KERNEL_FLOOR
 from ambient.core.errors import ConfigError
 from ambient.kernel import mounts
 
@@ -26,7 +27,6 @@ COMPILER = Path(__file__).with_name("compiler.py")
 DEBIAN_PYTHON = "/usr/bin/python3"
 COMPILE_SECONDS = 120
 BUILDING = "building"
-FLOOR = (6, 1)
 
 
 def check_machine() -> None:
@@ -34,7 +34,7 @@ def check_machine() -> None:
     if os.geteuid() != 0:
         raise ConfigError("the node daemon must run as root: it loads BPF programs and enters namespaces")
     version = re.match(r"(\d+)\.(\d+)", platform.release())
-    if version is None or (int(version[1]), int(version[2])) < FLOOR:
+    if version is None or (int(version[1]), int(version[2])) < KERNEL_FLOOR:
         raise ConfigError(f"the kernel is {platform.release()}; ambient needs 6.1 or later")
     if mounts.first_of("cgroup2") is None:
         raise ConfigError("cgroup v2 is not mounted; mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup")

@@ -52,6 +52,8 @@ class Status:
     revision: int
     started: datetime
     sources: tuple[Source, ...]
+    now: datetime
+    """The control plane's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ async def status(channel: Channel) -> Status:
         now.revision,
         read_moment(now.started),
         tuple(Source(one.name, one.place, one.objects, one.trouble) for one in now.sources),
+        read_moment(now.now),
     )
 
 
@@ -266,6 +269,7 @@ def _status_message(now: Status) -> pb.StatusResponse:
         program_version=now.program_version,
         revision=now.revision,
         started=moment_message(now.started),
+        now=moment_message(now.now),
         sources=[
             pb.Source(name=one.name, place=one.place, objects=one.objects, trouble=one.trouble)
             for one in now.sources

@@ -91,6 +91,15 @@ def test_a_mesh_is_up_survives_its_supervisor_and_is_down(machine):
         )  # fmt: skip
         assert added.returncode == 0, added.stderr
     until(lambda: machine.captured() == ["api", "web"], 20, "both to be captured")
+    looked_at = machine.ambient(
+        "check", "--run-dir", machine.run_dir, "--state-dir", machine.state_dir / "control", "-o", "json"
+    )
+    findings = json.loads(looked_at.stdout)
+    assert [one for one in findings if one["level"] != "ok" and one["code"] != "clock"] == []
+    assert looked_at.returncode == 0
+    assert {"node", "proxy", "workload", "certificate", "address-translation"} <= {
+        one["code"] for one in findings
+    }
     pods["api"].serve("echo", 8080)
     steady = pods["web"].start("steady", pods["api"].v4, 8080, "--every", 0.02)
     steady.wait_for_line(event="request", kind="held", ok=True)

@@ -26,7 +26,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("trust_domain", "version", "namespaces", "services", "workloads", "authorizations", "connected_nodes", "errors", "warnings", "program_version", "revision", "started", "sources")
+    __slots__ = ("trust_domain", "version", "namespaces", "services", "workloads", "authorizations", "connected_nodes", "errors", "warnings", "program_version", "revision", "started", "sources", "now")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACES_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class StatusResponse(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     version: int
     namespaces: int
@@ -53,7 +54,8 @@ class StatusResponse(_message.Message):
     revision: int
     started: _timestamp_pb2.Timestamp
     sources: _containers.RepeatedCompositeFieldContainer[Source]
-    def __init__(self, trust_domain: _Optional[str] = ..., version: _Optional[int] = ..., namespaces: _Optional[int] = ..., services: _Optional[int] = ..., workloads: _Optional[int] = ..., authorizations: _Optional[int] = ..., connected_nodes: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., program_version: _Optional[str] = ..., revision: _Optional[int] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
+    now: _timestamp_pb2.Timestamp
+    def __init__(self, trust_domain: _Optional[str] = ..., version: _Optional[int] = ..., namespaces: _Optional[int] = ..., services: _Optional[int] = ..., workloads: _Optional[int] = ..., authorizations: _Optional[int] = ..., connected_nodes: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., program_version: _Optional[str] = ..., revision: _Optional[int] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("name", "place", "objects", "trouble")
