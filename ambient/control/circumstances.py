@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ambient.control.objects import Key, Namespace, Object, PeerAuthentication
+from ambient.control.objects import AuthorizationPolicy, Key, Namespace, Object, PeerAuthentication
 from ambient.control.peer_authentication import refusing_plaintext
 from ambient.control.translate.kubernetes import MODE_LABELS, dataplane_mode
+from ambient.core.authorize_request import concerns
 from ambient.core.explain.answer import Certificate, Enrolment, NodeStanding
 from ambient.core.model.route import Origin
 from ambient.core.model.workload import TunnelProtocol
@@ -15,6 +16,8 @@ from ambient.core.model.workload import TunnelProtocol
 if TYPE_CHECKING:
     from ambient.control.index import Index
     from ambient.control.ledger import Issued
+    from ambient.core.model.request_authorization import RequestAuthorization
+    from ambient.core.model.service import Service
     from ambient.rpc.authority import Certificate as Signed
     from ambient.rpc.mesh import Node
 
@@ -88,6 +91,16 @@ class Circumstances:
             one.not_after for one in self._issued() if (one.node, one.identity) == (workload.node, identity)
         ]
         return Certificate(max(ends, default=None))
+
+    def request_policies(self, service: Service) -> tuple[RequestAuthorization, ...]:
+        """Those whose targets are the service or its waypoint."""
+        root = self._index.settings.root_namespaces
+        found = [
+            policy.requests
+            for policy in self._objects().values()
+            if isinstance(policy, AuthorizationPolicy) and policy.requests is not None
+        ]
+        return tuple(one for one in found if concerns(one, service, root))
 
     def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
         """As the catalogue has them."""

@@ -11,7 +11,7 @@ normalisation BASE.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PathPattern,
         RequestAuthorization,
     )
+    from ambient.core.model.service import Service
 
 P = TypeVar("P")
 V = TypeVar("V")
@@ -65,16 +66,18 @@ class RequestFacts:
     server_name: str = ""
 
 
-def concerns(
-    policy: RequestAuthorization, namespace: str, service: str = "", gateway: str = "", root: str = ""
-) -> bool:
-    """Whether a policy is for a service, or for the waypoint that a request for it passes, of that namespace."""
-    wanted = (
-        {Target("Service", service), Target("Gateway", gateway)} if namespace == policy.namespace else set()
-    )
-    if policy.namespace == root:
+def concerns(policy: RequestAuthorization, service: Service, root_namespaces: Collection[str]) -> bool:
+    """Whether a policy is for a service, or for the waypoint that requests for it pass."""
+    wanted: set[Target] = set()
+    if policy.namespace == service.namespace:
+        wanted.add(Target("Service", service.name))
+    if service.waypoint is not None and isinstance(service.waypoint.destination, str):
+        namespace, _, hostname = service.waypoint.destination.partition("/")
+        if policy.namespace == namespace:
+            wanted.add(Target("Gateway", hostname.partition(".")[0]))
+    if service.waypoint is not None and policy.namespace in root_namespaces:
         wanted |= {Target("GatewayClass", name) for name in WAYPOINT_CLASSES}
-    return any(target.name and target in wanted for target in policy.targets)
+    return not wanted.isdisjoint(policy.targets)
 
 
 def authorize_request(policies: Iterable[RequestAuthorization], request: RequestFacts) -> Allowed | Denied:

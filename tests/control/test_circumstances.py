@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 
 import pytest
-from control.test_index import SHOP, World, uid, workload
+from control.test_index import SERVICE, SHOP, World, uid, workload
 from immutables import Map
 
 from ambient.control.circumstances import Circumstances
@@ -115,3 +115,16 @@ def test_a_captured_workload_has_a_certificate_of_its_node():
     assert circumstances(world, issued=(replace(mine, node="n2"),)).certificate(uid()) == Certificate(None)
     world.report("n1", workload(captured=False))
     assert circumstances(world).certificate(uid()) is None
+
+
+def test_policies_about_requests_are_those_whose_targets_a_service_is():
+    target = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s, namespace: shop}\nspec: %s\n"
+    world = World(
+        SHOP,
+        SERVICE % ("api", "10.88.0.1"),
+        target % ("api", "{targetRefs: [{kind: Service, name: api}], rules: [{}]}"),
+        target % ("web", "{targetRefs: [{kind: Service, name: web}], rules: [{}]}"),
+        target % ("nodes", "{rules: [{}]}"),
+    )
+    api = world.index.snapshot.services["shop/api.shop.svc.cluster.local"]
+    assert [policy.key for policy in circumstances(world).request_policies(api)] == ["shop/api"]

@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from core.worlds import PRESENT, at, exactly
+from core.worlds import PRESENT, at, exactly, gateway, service
 from hypothesis import given, strategies as st
 
 from ambient.core.authorize import Allowed, Connection, Denied
@@ -201,21 +201,27 @@ def test_policies_are_asked_in_order(policies, decision):
 @pytest.mark.parametrize(
     ("targets", "asked", "expected"),
     [
-        ([("Service", "api")], {"namespace": "shop", "service": "api"}, True),
-        ([("Service", "api")], {"namespace": "bank", "service": "api"}, False),
-        ([("Service", "api")], {"namespace": "shop", "service": "web", "gateway": "api"}, False),
-        ([("Service", "web"), ("Service", "api")], {"namespace": "shop", "service": "api"}, True),
-        ([("Gateway", "waypoint")], {"namespace": "shop", "service": "api", "gateway": "waypoint"}, True),
-        ([("Gateway", "waypoint")], {"namespace": "shop", "service": "api"}, False),
-        ([("GatewayClass", "istio-waypoint")], {"namespace": "bank", "root": "shop"}, True),
-        ([("GatewayClass", "istio-waypoint")], {"namespace": "shop"}, False),
-        ([("GatewayClass", "nginx")], {"namespace": "bank", "root": "shop"}, False),
-        ([("Service", "")], {"namespace": "shop"}, False),
+        ([("Service", "api")], service("api"), True),
+        ([("Service", "api")], service("api", namespace="bank"), False),
+        ([("Service", "web"), ("Service", "api")], service("api"), True),
+        ([("Gateway", "w")], service("api", waypoint=gateway("shop/w.shop.svc.cluster.local")), True),
+        ([("Gateway", "w")], service("api", namespace="bank", waypoint=gateway("shop/w.shop.svc.cluster.local")), True),
+        ([("Gateway", "w")], service("api", waypoint=gateway("bank/w.bank.svc.cluster.local")), False),
+        ([("Gateway", "w")], service("api"), False),
+        ([("Gateway", "api")], service("api"), False),
+        ([("GatewayClass", "istio-waypoint")], service("api", waypoint=gateway("10.0.0.1")), False),
+        ([("GatewayClass", "nginx")], service("api", waypoint=gateway("10.0.0.1")), False),
     ],
-)
+)  # fmt: skip
 def test_whom_a_policy_concerns(targets, asked, expected):
     one = replace(ALLOW_ALL, targets=tuple(Target(*target) for target in targets))
-    assert concerns(one, **asked) is expected
+    assert concerns(one, asked, ("istio-system",)) is expected
+
+
+def test_a_policy_for_a_class_is_of_the_root_namespace():
+    one = replace(ALLOW_ALL, targets=(Target("GatewayClass", "istio-waypoint"),), namespace="istio-system")
+    assert concerns(one, service("api", waypoint=gateway("10.0.0.1")), ("istio-system",))
+    assert not concerns(one, service("api"), ("istio-system",))
 
 
 patterns = st.lists(

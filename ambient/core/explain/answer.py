@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from immutables import Map
 
 from ambient.core.model.pod import Exclusions
 from ambient.core.model.route import Origin
+
+if TYPE_CHECKING:
+    from ambient.core.model.request_authorization import RequestAuthorization
+    from ambient.core.model.service import Service
 
 
 class Topic(Enum):
@@ -125,6 +129,9 @@ class Circumstances(Protocol):
 
     def certificate(self, uid: str) -> Certificate | None:
         """What its node holds to prove a workload's identity."""
+
+    def request_policies(self, service: Service) -> tuple[RequestAuthorization, ...]:
+        """The policies that a waypoint asks about requests for a service."""
 
     def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
         """What is wrong with the newest version of an object whose last good one stands."""

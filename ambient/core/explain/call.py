@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ambient.core.explain import admission, refusals, routes
+from ambient.core.explain import admission, refusals, requests, routes
 from ambient.core.explain.answer import Explanation, Step, Topic, Verdict
 from ambient.core.explain.ends import End, ends_of
 from ambient.core.explain.parties import Called, find_destination, find_source, of
@@ -51,6 +51,9 @@ def _walk(
     failing = False
     if called.service is not None:
         for step in routes.steps(snapshot, source, called.service, target, question):
+            failing |= step.verdict is Verdict.FAILS
+            yield step
+        for step in requests.steps(circumstances, source, called.service, target, question):
             failing |= step.verdict is Verdict.FAILS
             yield step
     if not failing:

@@ -1,8 +1,11 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ambient.core.authorize_request import concerns
 from ambient.core.explain.answer import Certificate, Enrolment, NodeStanding
+from ambient.core.model.request_authorization import RequestAuthorization
 from ambient.core.model.route import Origin
+from ambient.core.model.service import Service
 
 
 @dataclass
@@ -14,6 +17,7 @@ class Known:
     stricts: dict[str, Origin] = field(default_factory=dict)
     nodes: dict[str, NodeStanding] = field(default_factory=dict)
     ends: dict[str, datetime | None] = field(default_factory=dict)
+    policies: tuple[RequestAuthorization, ...] = ()
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def enrolment(self, uid: str) -> Enrolment | None:
@@ -31,6 +35,9 @@ class Known:
     def certificate(self, uid: str) -> Certificate | None:
         name = uid.rpartition("/")[2]
         return Certificate(self.ends[name]) if name in self.ends else None
+
+    def request_policies(self, service: Service) -> tuple[RequestAuthorization, ...]:
+        return tuple(one for one in self.policies if concerns(one, service, ("istio-system",)))
 
     def standing_problems(self, kind: str, namespace: str, name: str) -> tuple[str, ...]:
         return self.problems.get(f"{kind} {namespace}/{name}", ())

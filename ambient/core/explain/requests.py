@@ -1,0 +1,94 @@
+"""Which policies about requests a call meets, as its service's waypoint asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ambient.core.authorize import Allowed, Connection, Denied
+from ambient.core.authorize_request import RequestFacts, authorize_request
+from ambient.core.explain.answer import Step, Topic, Verdict
+from ambient.core.explain.parties import of
+from ambient.core.model.address import SocketAddress
+from ambient.core.model.authorization import Action
+from ambient.core.model.route import Origin
+from ambient.core.model.workload import TunnelProtocol
+
+if TYPE_CHECKING:
+    from ambient.core.explain.answer import Circumstances, Question
+    from ambient.core.model.request_authorization import RequestAuthorization
+    from ambient.core.model.service import Service
+    from ambient.core.model.workload import Workload
+
+
+def steps(
+    circumstances: Circumstances,
+    source: Workload,
+    service: Service,
+    target: SocketAddress,
+    question: Question,
+) -> Iterator[Step]:
+    """What policies with targets say of the call, or that nobody is there to ask them."""
+    policies = circumstances.request_policies(service)
+    if not policies:
+        return
+    named = ", ".join(f"AuthorizationPolicy {policy.key}" for policy in policies)
+    if service.waypoint is None:
+        yield Step(
+            Topic.POLICY,
+            Verdict.WARNING,
+            f"{named} has no effect: service {service.key} has no waypoint, which alone asks policies with targets",
+            of(service, 'metadata.labels["istio.io/use-waypoint"]'),
+            "give the service a waypoint, or let the policy select workloads instead",
+        )
+        return
+    if not (question.method or question.path) or not source.addresses:
+        return
+    yield _decided(policies, _facts(source, target, question))
+
+
+def _facts(source: Workload, target: SocketAddress, question: Question) -> RequestFacts:
+    identity = source.identity if source.tunnel is TunnelProtocol.HBONE else None
+    return RequestFacts(
+        Connection(identity, SocketAddress(source.addresses[0], 0), target),
+        question.method or "GET",
+        question.path or "/",
+        question.headers.get("host", question.destination),
+        {name.lower(): value for name, value in question.headers.items()},
+    )
+
+
+def _decided(policies: tuple[RequestAuthorization, ...], request: RequestFacts) -> Step:
+    shown = f"{request.method} {request.path}"
+    match authorize_request(policies, request):
+        case Allowed(policy):
+            return _allowed(policy, shown)
+        case Denied(policy):
+            return _not_allowed(policies, shown) if policy is None else _denied(policy, shown)
+
+
+def _allowed(policy: str | None, shown: str) -> Step:
+    if policy is None:
+        return Step(Topic.POLICY, Verdict.OK, f"no policy of the waypoint denies {shown}")
+    said = f"AuthorizationPolicy {policy} lets {shown} pass the waypoint"
+    return Step(Topic.POLICY, Verdict.OK, said, _origin(policy))
+
+
+def _denied(policy: str, shown: str) -> Step:
+    said = f"the waypoint answers {shown} with 403: AuthorizationPolicy {policy} denies it"
+    remedy = "change the rule that fits, or ask for something that it does not name"
+    return Step(Topic.POLICY, Verdict.FAILS, said, _origin(policy), remedy)
+
+
+def _not_allowed(policies: tuple[RequestAuthorization, ...], shown: str) -> Step:
+    allowing = [one.key for one in policies if one.action is Action.ALLOW and not one.dry_run]
+    said = (
+        f"the waypoint answers {shown} with 403: no rule of AuthorizationPolicy {', '.join(allowing)} fits it"
+    )
+    remedy = "add a rule for the request, and see that what the rules ask of tokens is there"
+    return Step(Topic.POLICY, Verdict.FAILS, said, _origin(allowing[0]), remedy)
+
+
+def _origin(key: str) -> Origin:
+    namespace, _, name = key.partition("/")
+    return Origin("AuthorizationPolicy", namespace, name, "spec.rules")
