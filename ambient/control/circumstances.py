@@ -77,7 +77,7 @@ class Circumstances:
             return None
         return NodeStanding(
             node.connected,
-            sum(kind.pending for kind in node.types),
+            tuple(kind.type for kind in node.types if not kind.in_sync),
             tuple(f"{name}: {why}" for kind in node.types for name, why in kind.refused.items()),
         )
 

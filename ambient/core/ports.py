@@ -16,16 +16,16 @@ OWN_PORTS = frozenset({15001, 15006, HBONE_PORT})
 def target_port(service: Service, workload: Workload, service_port: int) -> int | None:
     """The port of ``workload`` behind a service port; None: it serves no such port.
 
-    The workload's own list is asked first: there, named ports are resolved already. A service port with target 0 is
-    the same port on a workload that lists none, and a name that it lacks on one that lists others.
+    The workload's own list is asked first: there, named ports are resolved already. A service port with target 0 is a
+    name that an endpoint without it in its list, also in an empty one, lacks; on any other workload it is the same port.
     """
-    listed = workload.services.get(service.key, ())
-    for port in listed:
+    listed = workload.services.get(service.key)
+    for port in listed or ():
         if port.service_port == service_port:
             return port.target_port or service_port
     for port in service.ports:
         if port.service_port == service_port:
-            if port.target_port == 0 and listed:
+            if port.target_port == 0 and listed is not None:
                 return None
             return port.target_port or service_port
     return None

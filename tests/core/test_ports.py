@@ -10,6 +10,7 @@ TABLE = {
     "workload-says-the-same": (((80, 8080),), {WEB: ((80, 0),)}, 80),
     "same-port": (((80, 0),), {}, 80),
     "name-that-the-workload-lacks": (((80, 0), (81, 0)), {WEB: ((81, 8081),)}, None),
+    "name-that-an-endpoint-without-any-lacks": (((80, 0),), {WEB: ()}, None),
     "service-has-no-such-port": (((443, 8443),), {}, None),
 }
 

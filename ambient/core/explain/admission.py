@@ -60,7 +60,7 @@ def node(workload: Workload, circumstances: Circumstances, role: str) -> Iterato
         remedy = "bring its proxy and the control plane to one version"
         yield Step(Topic.NODE, Verdict.WARNING, said, remedy=remedy)
     elif standing.behind:
-        said = f"{what} has not acknowledged {standing.behind} changes yet"
+        said = f"{what} has not acknowledged the newest {', '.join(standing.behind)} yet"
         remedy = "ask again in a moment; `ambient proxy-status` shows whether it catches up"
         yield Step(Topic.NODE, Verdict.WARNING, said, remedy=remedy)
 

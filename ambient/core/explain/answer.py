@@ -98,8 +98,8 @@ class NodeStanding:
     """What is known of a node."""
 
     is_connected: bool
-    behind: int = 0
-    """Resources that it has not acknowledged in their present version."""
+    behind: tuple[str, ...] = ()
+    """Types of resources that it has not acknowledged as they are now."""
     refused: tuple[str, ...] = ()
     """What it would not take, a sentence each."""
 

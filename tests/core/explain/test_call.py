@@ -150,8 +150,8 @@ WARNING = Verdict.WARNING
             "start the waypoint", id="waypoint-missing",
         ),
         pytest.param(
-            (WEB, API, SERVICE), Known(nodes={"n2": NodeStanding(True, 3)}), ("web", "api"),
-            (Topic.NODE, WARNING, "node n2, which judges what comes in for shop/api, has not acknowledged 3 changes yet"),
+            (WEB, API, SERVICE), Known(nodes={"n2": NodeStanding(True, ("Address",))}), ("web", "api"),
+            (Topic.NODE, WARNING, "node n2, which judges what comes in for shop/api, has not acknowledged the newest Address yet"),
             "proxy-status", id="node-not-in-sync",
         ),
         pytest.param(
