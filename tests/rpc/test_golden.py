@@ -51,6 +51,7 @@ WORKLOAD = Workload(
     locality=Locality("region", "zone", "subzone"),
     capacity=300,
     host_network=True,
+    labels=Map({"version": "v1"}),
 )
 WORKLOAD_BYTES = data(  # Address.workload
     1,
@@ -88,6 +89,7 @@ WORKLOAD_BYTES = data(  # Address.workload
             data(24, data(1, "region"), data(2, "zone"), data(3, "subzone")),
             number(25, 1),  # HOST_NETWORK
             data(27, number(1, 300)),
+            data(15008, data(1, "version"), data(2, "v1")),  # Our own; others pass it over.
         )
     ),
 )
@@ -278,7 +280,10 @@ def test_a_certificate_is_asked_for_and_given_in_these_bytes():
 def test_every_field_of_the_reference_that_is_known_here_is_in_the_golden_bytes():
     (workload,) = fields(WORKLOAD_BYTES)[1]
     left_out = {14, 19, 23, 26}  # native_tunnel, network_gateway, application_tunnel, extensions: not built.
-    assert set(fields(workload)) == {*range(1, 14), *range(16, 19), *range(20, 23), *range(24, 28)} - left_out
+    assert (
+        set(fields(workload))
+        == {*range(1, 14), *range(16, 19), *range(20, 23), *range(24, 28), 15008} - left_out
+    )
     (service,) = fields(SERVICE_BYTES)[2]
     # ip_families, extensions, canonical, ingress_use_waypoint, weighted_waypoints, visibility: not built.
     assert set(fields(service)) == set(range(1, 9))

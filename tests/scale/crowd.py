@@ -159,7 +159,12 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     while command := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
         held = [sum(map(len, one.values())) for one in crowd.held]
-        answer: dict[str, Any] = {"least": min(held, default=0), "most": max(held, default=0)}
+        newest = max(crowd.seen, default=0)
+        answer: dict[str, Any] = {
+            "least": min(held, default=0),
+            "most": max(held, default=0),
+            "newest": [newest, crowd.seen.get(newest, [0])[0]],
+        }
         if command == "take":
             answer |= {name: value for name, value in vars(crowd).items() if name != "held"}
             crowd.reset()

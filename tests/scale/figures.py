@@ -17,7 +17,8 @@ _JSON: Final = Path(__file__).with_name("figures.json")
 _ABOUT: Final = """\
 `./dev scale` makes this table anew, and `tests/scale/figures.json`. Memory is what a process has of its own
 (`RssAnon`). Costs in µs and ms are processor time of the best of several rounds. Figures of whole meshes depend on what
-else the machine does; ratios are of one run."""
+else the machine does; ratios are of one run. What the last
+run did not measure stands as an earlier one left it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ class Figures:
             "processors": os.cpu_count(),
             "load": round(os.getloadavg()[0], 1),
         }
+        measured = {row.part for row in self._rows}
+        kept = json.loads(_JSON.read_text())["figures"] if _JSON.exists() else []
+        self._rows += [Figure(**row) for row in kept if row["part"] not in measured]
         rows = [asdict(row) for row in self._rows]
         _JSON.write_text(
             json.dumps({"machine": machine, "figures": rows}, indent=1, ensure_ascii=False) + "\n"

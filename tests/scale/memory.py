@@ -13,6 +13,8 @@ class Size:
     anonymous: int
     """Bytes of its own memory that are resident: no files, nothing shared."""
     resident: int
+    most: int
+    """That was ever resident."""
     descriptors: int
 
     @classmethod
@@ -23,6 +25,7 @@ class Size:
         return cls(
             anonymous=_bytes(status["RssAnon"]),
             resident=_bytes(status["VmRSS"]),
+            most=_bytes(status["VmHWM"]),
             descriptors=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
         )
 

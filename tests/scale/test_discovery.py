@@ -164,6 +164,16 @@ class World:
             assert time.monotonic() < began + seconds, held
             time.sleep(0.1)
 
+    def until_seen(self, revision: int) -> None:
+        """Wait until every node has acknowledged a change."""
+        deadline = time.monotonic() + 60
+        while revision:
+            newest = [one["newest"] for one in self.ask("look")]
+            if sum(count for last, count in newest if last == revision) == self.shape.nodes:
+                return
+            assert time.monotonic() < deadline, newest
+            time.sleep(0.05)
+
     async def change(self, report: Report) -> int:
         """Change one workload of the driver's; the number that tells it apart."""
         self._revision += 1
@@ -229,20 +239,20 @@ def running(folder: Path, shape: Shape) -> Iterator[World]:
         world.stop()
 
 
-async def drive(world: World, count: int, period: float, settle: float) -> dict[int, float]:
-    """Make so many changes, one in each period; when each was made."""
+async def drive(world: World, count: int, period: float) -> dict[int, float]:
+    """Make so many changes, one in each period, and see them arrive; when each was made."""
     told: dict[int, float] = {}
     async with channel(world.folder, DRIVER, world.port) as to:
         report = Report(to)
         await world.open(report)
+        await report.orders()
         reading = asyncio.create_task(_read(report))
-        await asyncio.sleep(1)
         began = time.monotonic()
         for number in range(count):
             await asyncio.sleep(max(0.0, began + number * period - time.monotonic()))
             now = time.monotonic()
             told[await world.change(report)] = now
-        await asyncio.sleep(settle)
+        await asyncio.to_thread(world.until_seen, max(told, default=0))
         reading.cancel()
     return told
 
@@ -261,7 +271,7 @@ def test_a_change_is_everywhere_at_once(tmp_path: Path, shape: Shape, figures: F
         world.configure()
         world.start()
         asyncio.run(world.certify())
-        asyncio.run(drive(world, 0, 0, 0))
+        asyncio.run(drive(world, 0, 0))
         world.gather()
         complete = shape.workloads + shape.services
         joined = world.until_held(complete, 180)
@@ -269,12 +279,12 @@ def test_a_change_is_everywhere_at_once(tmp_path: Path, shape: Shape, figures: F
         heard(world, {})
 
         used = cpu_seconds(world.pid)
-        single = heard(world, asyncio.run(drive(world, shape.single, 0.25, 1)))
+        single = heard(world, asyncio.run(drive(world, shape.single, 0.25)))
         single_cpu = (cpu_seconds(world.pid) - used) / shape.single
 
         used = cpu_seconds(world.pid)
         count = int(shape.seconds * 50)
-        burst = heard(world, asyncio.run(drive(world, count, 0.02, 3)))
+        burst = heard(world, asyncio.run(drive(world, count, 0.02)))
         burst_cpu = (cpu_seconds(world.pid) - used) / shape.seconds
         size = Size.of(world.pid)
 
@@ -289,7 +299,6 @@ def test_a_change_is_everywhere_at_once(tmp_path: Path, shape: Shape, figures: F
         world.start()
         restarted = time.monotonic() - began
         returned = world.until_held(complete + 1, 120)
-        time.sleep(1)
         after = heard(world, {})
 
     tenth = max(1, len(burst.delays) // 10)
@@ -298,7 +307,7 @@ def test_a_change_is_everywhere_at_once(tmp_path: Path, shape: Shape, figures: F
     note(
         PART,
         "all join at once, until each has everything",
-        f"{joined:.1f} s, control plane at {mebi(joined_size.resident)}",
+        f"{joined:.1f} s, control plane at {mebi(joined_size.resident)}, {mebi(joined_size.most)} at most",
     )
     note(
         PART,
