@@ -27,7 +27,9 @@ _VERBS: Final = (
     "apply",
     "get",
     "delete",
+    "describe",
     "check",
+    "proxy-status",
     "certs",
     "why",
     "authz",
@@ -50,7 +52,7 @@ class Verbs(TyperGroup):
         del ctx
         if cmd_name not in _VERBS:
             return None
-        command = get_command(import_module(f"ambient.cli.{cmd_name}").app)
+        command = get_command(import_module(f"ambient.cli.{cmd_name.replace('-', '_')}").app)
         command.name = cmd_name
         return command
 

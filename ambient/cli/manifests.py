@@ -59,14 +59,13 @@ def line_of(result: Result, violation: Violation, where: dict[tuple[str, int], D
     """``file:line object field text``."""
     document = where.get((result.origin, result.line))
     line = result.line if document is None or not violation.field else document.line_of(violation.field)
-    origin = "standard input" if result.origin == STDIN else result.origin
     named = "" if result.object is None else f" {result.object}:"
-    return printable(f"{origin}:{line}:{named} {violation}")
+    return printable(f"{result.origin}:{line}:{named} {violation}")
 
 
 def _contents(place: str) -> Iterator[tuple[str, bytes]]:
     if place == STDIN:
-        yield STDIN, sys.stdin.buffer.read()
+        yield "standard input", sys.stdin.buffer.read()
         return
     path = Path(place)
     try:
