@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import yaml
 from hypothesis import given, strategies as st
 
+from ambient.cli import yaml_text
 from ambient.control import plain
 from ambient.control.plain import NotPlain
 
@@ -110,7 +110,7 @@ values = st.recursive(
 
 @given(values)
 def test_what_is_printed_reads_the_same(value):
-    assert one(yaml.safe_dump(value, allow_unicode=True)) == value
+    assert one(yaml_text.of(value)) == value
     assert one(json.dumps(value, ensure_ascii=False)) == value
 
 

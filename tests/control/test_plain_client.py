@@ -114,7 +114,7 @@ def configure(client):
     assert violation["field"] == "metadata.name"
     assert violation["reason"] == "REASON_VALUE"
     assert violation["message"] == 'is "Shop_1"'
-    assert violation["remedy"].startswith("a name is 1-253 of a-z")
+    assert violation["remedy"].startswith("a name is 1-63 of a-z")
     assert client.refused("Configuration.Get", object={"kind": "Namespace", "name": "good"})[0] == "NOT_FOUND"
     shop = client.call("Configuration.Get", object={"kind": "Namespace", "name": "shop"})
     assert (shop["source"], shop["resource_version"]) == ("api", "1")
