@@ -67,7 +67,7 @@ def run(settings: Settings, *, detach: bool) -> None:
 
     if detach:
         with output.progress("starting"):
-            detached.up(settings)
+            detached.up(settings, lambda said: typer.echo(f"still waiting: {said}", err=True))
         _say(settings, detached=True)
     else:
 

@@ -20,6 +20,9 @@ from ambient.telemetry import log
 _WELL_SECONDS: Final = 10.0
 """After so long a program is taken to have started well."""
 
+PATIENCE_SECONDS: Final = 10.0
+"""After so long, and again, it is said what is not ready."""
+
 Prepare = Callable[[str], Awaitable[None]]
 """Does what must be done each time before the program of this name is started. Raises Unavailable: try again."""
 
@@ -46,11 +49,12 @@ class Supervisor:
         self._ready = {program.name: asyncio.Event() for program in programs}
         for program in programs:
             self._keepers[program.name] = self._tasks.start(self._keep(program, prepare), program.name)
-        ready = asyncio.create_task(self._all_ready())
+        ready, complaining = (asyncio.create_task(work) for work in (self._all_ready(), self._complain()))
         try:
             await asyncio.wait((ready, self._failed), return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
+            complaining.cancel()
         if self._failed.done():
             self._failed.result()
 
@@ -99,6 +103,14 @@ class Supervisor:
     async def _all_ready(self) -> None:
         for event in self._ready.values():
             await event.wait()
+
+    async def _complain(self) -> None:
+        while True:
+            await asyncio.sleep(PATIENCE_SECONDS)
+            for name, event in self._ready.items():
+                if not event.is_set():
+                    said = last_words(self.log_of(name))
+                    log.warning("program is not ready yet", program=name, said=said)
 
     async def _keep(self, program: Program, prepare: Prepare) -> None:
         name, backoff = program.name, Backoff(0.1, 10.0, random.random)

@@ -9,6 +9,7 @@ import pytest
 
 from ambient.core.errors import ConfigError, Unavailable
 from ambient.kernel import cgroup
+from ambient.local import supervisor as supervisor_module
 from ambient.local.child import Child, Program
 from ambient.local.supervisor import Supervisor
 
@@ -115,6 +116,22 @@ def test_one_that_ends_before_it_is_ready_is_the_reason(supervised):
         broken = program("b", "import sys; sys.exit('error: port 15012 is in use')")
         with pytest.raises(ConfigError, match=r"b ended with 1: port 15012 is in use \(see .*b.log\)"):
             await supervisor().start((program("a"), broken), nothing)
+
+    supervised(scenario)
+
+
+def test_one_that_is_not_ready_for_long_is_named_with_what_it_said(supervised, monkeypatch, capfd):
+    monkeypatch.setattr(supervisor_module, "PATIENCE_SECONDS", 0.5)
+
+    async def scenario(supervisor):
+        silent = program("b", "import signal; print('waiting for a token', flush=True); signal.pause()")
+        starting = asyncio.create_task(supervisor().start((program("a"), silent), nothing))
+        heard = ""
+        while 'WARNING "program is not ready yet" program=b said="waiting for a token"' not in heard:
+            await asyncio.sleep(0.01)
+            heard += capfd.readouterr().err
+        starting.cancel()
+        await asyncio.wait((starting,))
 
     supervised(scenario)
 
