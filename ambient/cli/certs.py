@@ -167,7 +167,7 @@ def revoke(
 async def _call(state_dir: Path, ask: Callable[[Channel], Awaitable[Answer]]) -> Answer:
     from ambient.rpc import operator  # noqa: PLC0415
 
-    async with operator.door(state_dir / operator.SOCKET) as channel:
+    async with operator.door(operator.find(state_dir)) as channel:
         return await ask(channel)
 
 

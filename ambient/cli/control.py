@@ -140,12 +140,12 @@ def forget_node(
 async def _status(state_dir: Path) -> Status:
     from ambient.rpc import mesh, operator  # noqa: PLC0415  # `ambient --help` must not load it.
 
-    async with operator.door(state_dir / operator.SOCKET) as channel:
+    async with operator.door(operator.find(state_dir)) as channel:
         return await mesh.status(channel)
 
 
 async def _forget_node(state_dir: Path, node: str) -> int:
     from ambient.rpc import mesh, operator  # noqa: PLC0415
 
-    async with operator.door(state_dir / operator.SOCKET) as channel:
+    async with operator.door(operator.find(state_dir)) as channel:
         return await mesh.forget_node(channel, node)

@@ -62,7 +62,7 @@ def asked(question: Question, files: tuple[Path, ...], state_dir: Path) -> Expla
 async def _asked(question: Question, state_dir: Path) -> Explanation:
     from ambient.rpc import explanation, operator  # noqa: PLC0415
 
-    async with operator.door(state_dir / operator.SOCKET) as channel:
+    async with operator.door(operator.find(state_dir)) as channel:
         return await explanation.explain(channel, question)
 
 

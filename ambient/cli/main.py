@@ -24,6 +24,7 @@ _VERBS: Final = (
     "proxy",
     "workload",
     "token",
+    "login",
     "apply",
     "get",
     "delete",

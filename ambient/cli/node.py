@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ambient.cli import up
 from ambient.cli.exits import on_errors
+from ambient.cli.login import text_of
+from ambient.cli.up import Detach, RunDir, StateDir
 
 app = typer.Typer(
     help="Run the privileged daemon of this node.", invoke_without_command=True, add_completion=False
@@ -19,7 +23,10 @@ STATE_DIR = Path("/var/lib/ambient/node")
 
 @app.callback()
 def node(
-    name: Annotated[str, typer.Option(help="The node's name, as its bootstrap token has it.")],
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Option(help="The node's name, as its bootstrap token has it. Required.")
+    ] = None,
     run_dir: Annotated[
         Path, typer.Option(help="Folder of the sockets, shared with `ambient proxy`.")
     ] = RUN_DIR,
@@ -52,6 +59,10 @@ def node(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Capture the connections of this node's workloads for its proxy, and keep what both need to restart."""
+    if context.invoked_subcommand is not None:
+        return
+    if name is None:
+        raise typer.BadParameter("name the node", param_hint="--name")
     with on_errors(log_format, log_level):
         from ambient.node import api, main  # noqa: PLC0415  # `ambient --help` must not load what only a daemon needs.
 
@@ -73,3 +84,32 @@ def node(
             typer.echo(f"nothing of node {name} is in the kernel")
         else:
             main.run(settings)
+
+
+@app.command()
+def join(
+    token: Annotated[
+        str | None,
+        typer.Argument(
+            help="What `ambient token create --node NAME` printed; - reads it from standard input. "
+            "Left out: the mesh that was joined before."
+        ),
+    ] = None,
+    run_dir: RunDir = up.RUN_DIR,
+    state_dir: StateDir = up.STATE_DIR,
+    detach: Detach = False,
+) -> None:
+    """Make this machine a node of a mesh: run node daemon and proxy, and start again what ends.
+
+    Ctrl-C, or `ambient down`, ends them in order and takes the node out of the kernel.
+    """
+    with on_errors():
+        from ambient.core.join import JoinToken  # noqa: PLC0415
+        from ambient.local import joining  # noqa: PLC0415
+
+        places = (run_dir.absolute(), state_dir.absolute())
+        if token is None:
+            settings = joining.joined(*places)
+        else:
+            settings = asyncio.run(joining.join(JoinToken.parse(text_of(token)), *places))
+        up.run(settings, detach=detach)

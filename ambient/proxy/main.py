@@ -18,6 +18,7 @@ from ambient.aio.backoff import Backoff
 from ambient.aio.tasks import Tasks
 from ambient.aio.watch import Watch
 from ambient.core.errors import AmbientError, ConfigError, PeerError, Unavailable
+from ambient.core.join import JoinToken
 from ambient.core.model.identity import NodeId, OperatorId, SpiffeId
 from ambient.core.pki.bundle import Credentials
 from ambient.core.pki.revocation import NONE, Revocations
@@ -494,9 +495,12 @@ def _read_token(file: Path | None) -> str:
         token = file.read_text("latin-1").strip()
     except OSError as error:
         raise ConfigError(f"--token-file {file}: {error.strerror}; {remedy}") from error
-    if not (token.isascii() and token.isalnum()):
-        raise ConfigError(f"--token-file {file}: it holds no token; {remedy}")
-    return token
+    if token.isascii() and token.isalnum():
+        return token
+    try:
+        return JoinToken.parse(token).secret
+    except ConfigError as error:
+        raise ConfigError(f"--token-file {file}: it holds no token; {remedy}") from error
 
 
 def _close(descriptors: Sequence[int]) -> None:

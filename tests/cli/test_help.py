@@ -53,7 +53,7 @@ def asked(*words, **environment):
     [
         ("ambient wor", ["workload"]),
         ("ambient workload ", ["add", "list", "remove"]),
-        ("ambient token create --n", ["--node"]),
+        ("ambient token create --n", ["--node", "--name"]),
         ("ambient completion ", ["bash", "zsh", "fish"]),
     ],
 )

@@ -51,7 +51,9 @@ def running(tmp_path):
 def test_an_operators_first_minutes(running):
     config, state, process = running
     token = ambient("token", "create", "--node", "n1", "--state-dir", state)
-    assert (token.returncode, token.stderr, len(token.stdout.strip())) == (0, "", 64)
+    assert (token.returncode, token.stderr, token.stdout[:9]) == (0, "", "ambient1.")
+    plain = ambient("token", "create", "--node", "n1", "--plain", "--state-dir", state)
+    assert (plain.returncode, len(plain.stdout.strip())) == (0, 64)
     good = ambient("control", "status", "--state-dir", state)
     assert (good.returncode, good.stderr) == (0, "")
     assert "namespaces      1\n" in good.stdout

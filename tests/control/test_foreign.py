@@ -141,7 +141,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (made.folder / "config").mkdir()
     made.write("shop", SHOP)
     made.start()
-    token = made.ambient("token", "create", "--node", "far").strip()
+    token = made.ambient("token", "create", "--node", "far", "--plain").strip()
     with made.channel(made.bootstrap_port) as channel:
         made.certificate = certify(channel, "spiffe://cluster.local/node/far", token=token)
     yield made

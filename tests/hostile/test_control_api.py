@@ -51,7 +51,7 @@ class Running:
         return (self.state / "root-cert.pem").read_bytes()
 
     def token(self) -> str:
-        command = [AMBIENT, "token", "create", "--node", NODE.node, "--state-dir", self.state]
+        command = [AMBIENT, "token", "create", "--node", NODE.node, "--plain", "--state-dir", self.state]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     @asynccontextmanager

@@ -19,12 +19,13 @@ HOLDER = "import signal, socket; s = socket.create_server(('', 15012)); print('{
 class Machine:
     """A machine of one node, with two pods."""
 
-    def __init__(self, topology):
-        self.node = topology.node("one")
+    def __init__(self, topology, name="one"):
+        self.node = topology.node(name)
         self.name = self.node.mesh_name
-        self.run_dir, self.state_dir = topology.folder / "run", topology.folder / "state"
-        folder = topology.folder / "config"
-        folder.mkdir()
+        own = topology.folder / name
+        self.run_dir, self.state_dir = own / "run", own / "state"
+        folder = own / "config"
+        folder.mkdir(parents=True)
         (folder / "shop.yaml").write_text(OBJECTS)
         self.config = ("--config", folder)
         self.group = cgroup.mount() / f"ambient-{self.name}"
