@@ -96,10 +96,11 @@ def _local(run_dir: Path, admin: tuple[str, int]) -> decide.LocalNode:
         workloads = daemon.call(run_dir, {"verb": "list"})
     except AmbientError as error:
         why_no_daemon = str(error)
-    why_no_proxy, certificates = _proxy(admin)
+    why_no_proxy, is_connected, certificates = _proxy(admin)
     return decide.LocalNode(
         why_no_daemon,
         why_no_proxy,
+        is_connected,
         tuple(
             decide.LocalWorkload(
                 f"{one['namespace']}/{one['name']}",
@@ -114,16 +115,18 @@ def _local(run_dir: Path, admin: tuple[str, int]) -> decide.LocalNode:
     )
 
 
-def _proxy(admin: tuple[str, int]) -> tuple[str, Mapping[str, datetime | None]]:
-    """Why it is not ready, and the ends of its certificates."""
+def _proxy(admin: tuple[str, int]) -> tuple[str, bool, Mapping[str, datetime | None]]:
+    """Why it is not ready, whether its control plane is connected, and the ends of its certificates."""
     try:
         status, said = _page(admin, "/healthz/ready")
+        _, metrics = _page(admin, "/metrics")
         _, dump = _page(admin, "/config_dump")
     except OSError as error:
-        return f"no proxy answers at --admin {admin[0]}:{admin[1]}: {error.strerror or error}", {}
+        return f"no proxy answers at --admin {admin[0]}:{admin[1]}: {error.strerror or error}", False, {}
     held: list[dict[str, Any]] = json.loads(dump)["certificates"]
     why = "" if status == client.OK else f"the proxy is {said.decode(errors='replace').strip()}"
-    return why, {one["identity"]: _end(one.get("expirationTime")) for one in held}
+    is_connected = b"\nambient_control_connected 1" in metrics
+    return why, is_connected, {one["identity"]: _end(one.get("expirationTime")) for one in held}
 
 
 def _end(text: str | None) -> datetime | None:

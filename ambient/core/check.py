@@ -366,6 +366,8 @@ class LocalNode:
     why_no_daemon: str
     why_no_proxy: str
     """Why the proxy is not ready, or does not answer."""
+    is_connected: bool = True
+    """Whether the proxy has a stream from its control plane."""
     workloads: tuple[LocalWorkload, ...] = ()
     certificates: Mapping[str, datetime | None] = field(default_factory=dict)
     """When each identity's ends; None: it has none."""
@@ -378,6 +380,7 @@ def local_node(facts: LocalNode, here: datetime) -> tuple[Finding, ...]:
     return (
         _program("node-daemon", "the node daemon", facts.why_no_daemon),
         _program("proxy", "the proxy", facts.why_no_proxy),
+        *(() if facts.why_no_proxy else (_connection(is_connected=facts.is_connected),)),
         *(finding for workload in facts.workloads for finding in _workload(workload)),
         *_certificates(facts.certificates, here),
         *_translations(facts.translated),
@@ -389,6 +392,17 @@ def _program(code: str, name: str, why_not: str) -> Finding:
         what, _, remedy = why_not.partition("; ")
         return Finding(code, Level.FAIL, what, remedy or "start it (ambient up), and look at its log")
     return Finding(code, Level.OK, f"{name} is ready")
+
+
+def _connection(*, is_connected: bool) -> Finding:
+    if is_connected:
+        return Finding("proxy-connected", Level.OK, "the proxy hears of its control plane")
+    return Finding(
+        "proxy-connected",
+        Level.FAIL,
+        "the proxy hears nothing of its control plane; it goes on with what it knows",
+        "look at its log for why: the control plane is away, ports 15012 and 15013 are closed, or a clock is wrong",
+    )
 
 
 def _workload(workload: LocalWorkload) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ MESH = ControlPlane(
 NODE = LocalNode(
     "",
     "",
+    True,
     (LocalWorkload("shop/web", "on", "", 0),),
     {"spiffe://t/ns/shop/sa/web": NOW + timedelta(hours=20)},
     (("shop/web", "shop/api", ip_address("10.0.0.1"), ip_address("10.0.0.1")),),
@@ -104,6 +105,7 @@ def test_a_clock_may_be_off_by_little(seconds, level):
     [
         pytest.param({"why_no_daemon": "no daemon answers; start it"}, "node-daemon", "fail", "no daemon answers", id="no-daemon"),
         pytest.param({"why_no_proxy": "the proxy is not ready: no certificate"}, "proxy", "fail", "no certificate", id="proxy-not-ready"),
+        pytest.param({"is_connected": False}, "proxy-connected", "fail", "hears nothing of its control plane", id="no-control-plane"),
         pytest.param({"workloads": (LocalWorkload("shop/web", "off", "the proxy is away", 0),)}, "workload", "fail", "the proxy is away", id="not-proxied"),
         pytest.param({"workloads": (LocalWorkload("shop/web", "on", "", 2),)}, "workload", "warn", "2 connections that are older", id="older-connections"),
         pytest.param({"certificates": {"spiffe://a": None}}, "certificate", "fail", "spiffe://a has no certificate", id="no-certificate"),

@@ -98,7 +98,7 @@ def test_a_mesh_is_up_survives_its_supervisor_and_is_down(machine):
     findings = json.loads(looked_at.stdout)
     assert [one for one in findings if one["level"] != "ok" and one["code"] != "clock"] == []
     assert looked_at.returncode == 0
-    assert {"node", "proxy", "workload", "certificate", "address-translation"} <= {
+    assert {"node", "proxy", "proxy-connected", "workload", "certificate", "address-translation"} <= {
         one["code"] for one in findings
     }
     pods["api"].serve("echo", 8080)
