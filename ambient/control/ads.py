@@ -48,6 +48,11 @@ class Publisher:
         return frozenset(subscriber.node for subscriber in self._subscribers)
 
     @property
+    def behind(self) -> frozenset[str]:
+        """The nodes that have not acknowledged the present state of every type."""
+        return frozenset(node for node in self.nodes if not all(sync.in_sync for sync in self.sync(node)))
+
+    @property
     def refusals(self) -> tuple[str, ...]:
         """What connected nodes did not take of what they were sent, one sentence each."""
         return tuple(

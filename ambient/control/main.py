@@ -258,6 +258,16 @@ class Control:
                         "Workloads in the mesh.",
                         lambda: len(self._index.snapshot.workloads),
                     ),
+                    Number(
+                        "ambient_control_nodes_behind",
+                        "Nodes that have not acknowledged the present state of every type.",
+                        lambda: len(self._publisher.behind),
+                    ),
+                    Number(
+                        "ambient_control_refused_resources",
+                        "Resources that connected nodes do not take, counted for each node.",
+                        lambda: len(self._publisher.refusals),
+                    ),
                     *self._authority_numbers(),
                 ),
             )

@@ -413,10 +413,12 @@ def test_who_refuses_what_and_why_is_known_until_it_takes_it(publisher, said, se
     assert told(subscriber) is None  # What stays the same is refused again.
     put(publisher, raw("a", "2"), raw("b", "2"))
     assert [(sync.in_sync, sync.pending) for sync in publisher.sync("n1")] == [(False, 2)]
+    assert publisher.behind == {"n1"}
     assert told(subscriber) == (ADDRESS, ["a2", "b2"], [])
     assert publisher.refusals == sentences
     answer(subscriber)
     assert publisher.refusals == ()
+    assert publisher.behind == frozenset()
 
 
 def test_what_a_node_that_left_refused_is_forgotten(publisher):
