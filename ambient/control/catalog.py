@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from immutables import Map
@@ -54,6 +55,8 @@ class Claim:
     translated: Translated | None
     """None: it is bad."""
     problems: tuple[Problem, ...] = ()
+    lines: tuple[int, ...] = ()
+    """Where in the file each of them is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,8 @@ class Catalog:
             files[place] = _file(items)
             for item in items:
                 if item.key is not None:
-                    claim = Claim(file, item.document, item.translated, item.problems)
+                    lines = tuple(item.line_of(problem.field) for problem in item.problems)
+                    claim = Claim(file, item.document, item.translated, item.problems, lines)
                     claims.setdefault(item.key, {})[place] = claim
         touched = set(claims)
         for place in files:
@@ -322,7 +326,9 @@ class Catalog:
                     yield f"{place}: {key}: is in {holder} as well, which counts; remove one of them"
                     continue
                 stands = "; its last good version stands" if key in self.standing else ""
-                yield from (f"{place}: {key}: {problem}{stands}" for problem in claim.problems)
+                for problem, line in zip_longest(claim.problems, claim.lines):
+                    where = f"{place}: line {line}" if line else f"{place}"
+                    yield f"{where}: {key}: {problem}{stands}"
 
     def _warnings(self) -> Iterator[str]:
         for place, file in sorted(self._files.items()):

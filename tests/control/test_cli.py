@@ -64,7 +64,10 @@ def test_an_operators_first_minutes(running):
     while (bad := ambient("control", "status", "--state-dir", state)).returncode == 0:
         assert time.monotonic() < deadline
     assert bad.returncode == 1
-    assert "error    bad.yaml: Service default/a: spec.prots is unknown; did you mean ports?\n" in bad.stdout
+    assert (
+        "error    bad.yaml: line 4: Service default/a: spec.prots is unknown; did you mean ports?\n"
+        in bad.stdout
+    )
     nobody = ambient("control", "forget-node", "n9", "--state-dir", state)
     assert (nobody.returncode, nobody.stderr) == (1, "error: node n9 has no workloads here\n")
     process.send_signal(signal.SIGTERM)

@@ -55,7 +55,9 @@ def test_a_policy_in_a_file_of_its_own_is_asked(folder, tmp_path_factory):
 
 def test_what_is_refused_is_said_and_nothing_is_explained(folder):
     (folder / "shop.yaml").write_text(SHOP.replace("port: 80,", "port: 80000,"))
-    with pytest.raises(ConfigError, match=r"shop\.yaml: Service shop/api: spec\.ports\[0\]\.port is 80000"):
+    with pytest.raises(
+        ConfigError, match=r"shop\.yaml: line 9: Service shop/api: spec\.ports\[0\]\.port is 80000"
+    ):
         offline.explain([folder], Question("web", "api"))
 
 

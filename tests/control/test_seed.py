@@ -1,6 +1,7 @@
 """The YAML that people come with, as it is: each block is accepted, and does what its author meant."""
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from ambient.control.objects import Key
 from ambient.control.sources import Change
 from ambient.control.telemetry import layers
 from ambient.core.model.route import Backend, Forward, HeaderMatch, RouteMatch, TextMatch, TextMatchKind
+from ambient.core.model.service import Port
 from ambient.core.model.telemetry import AccessLog, Metrics, Side
 from ambient.core.model.traffic import ConnectionLimits, RatioBudget
 from ambient.core.reporting import reported
+from ambient.rpc.registration import LocalWorkload
 
 SEED = Path(__file__).parents[1] / "seed"
 SERVICE = "production/order-service.production.svc.cluster.local"
@@ -55,7 +58,7 @@ class Mesh:
         self.snapshot = self.index.snapshot
 
 
-@pytest.mark.parametrize("name", ["1", "3", "4", "5"])
+@pytest.mark.parametrize("name", ["1", "2", "3", "4", "5"])
 def test_every_block_is_accepted_as_it_is(name):
     mesh = Mesh(name)
     assert mesh.catalog.errors == ()
@@ -69,6 +72,37 @@ def test_a_namespace_with_sidecars_is_enrolled_and_told_of_our_label():
     assert warning.endswith(
         'metadata.labels["istio-injection"] is "enabled" and enrols the namespace, without sidecars; '
         "write ambient.dev/dataplane-mode: ambient in its place"
+    )
+
+
+def test_all_blocks_together_are_accepted_and_what_has_no_effect_is_named():
+    mesh = Mesh("1", "2", "3", "4", "5")
+    assert (mesh.catalog.errors, mesh.index.errors) == ((), ())
+    assert [one.partition(": ")[2].partition(" ")[0] for one in mesh.catalog.warnings] == [
+        "Deployment",
+        "Namespace",
+    ]
+
+
+def test_a_workload_of_the_deployment_has_its_labels_and_the_services_that_select_them():
+    mesh = Mesh("1", "2")
+    workload = LocalWorkload(
+        "local/ambient.dev/Workload/production/order-service-1", "order-service-1", "production", "default",
+        (ip_address("10.0.0.9"),), Map({"ambient.dev/deployment": "order-service"}),
+    )  # fmt: skip
+    mesh.index.register("n1", (workload,), (), full=True)
+    made = mesh.index.snapshot.workloads[workload.uid]
+    assert made.workload_name == "order-service"
+    assert made.services == Map({SERVICE: (Port(80, 8080),)})
+    assert mesh.index.orders("n1")[workload.uid].enrolled
+    assert mesh.index.warnings == ()
+
+
+def test_the_sidecars_configuration_is_named_as_having_no_effect():
+    (warning,) = (one for one in Mesh("2").catalog.warnings if "Deployment" in one)
+    assert warning.endswith(
+        'spec.template.metadata.annotations["proxy.istio.io/config"] has no effect: there is no sidecar to configure; '
+        "remove it"
     )
 
 

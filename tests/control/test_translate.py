@@ -381,10 +381,13 @@ def test_what_an_object_is_known_by(document, expected):
         ({"kind": "Service"}, "apiVersion is missing"),
         ({"apiVersion": "v1"}, "kind is missing"),
         ({"apiVersion": "v1", "kind": "Service"}, "Service: metadata.name is missing"),
-        ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": 1}}, "metadata.name is missing"),
+        (
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": 1}},
+            "metadata.name is 1; write it as a string",
+        ),
         (
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": 1}},
-            "metadata.namespace is not a string",
+            "metadata.namespace is 1; write it as a string, in quotes",
         ),
     ],
 )

@@ -156,34 +156,34 @@ BAD_FILES = {
     "not-an-object": (b"- shop\n", "line 1: this is not an object; it has apiVersion, kind and metadata"),
     "unknown-mode": (
         altered(NAMESPACE, "metadata", "labels", "ambient.dev/dataplane-mode", value="on"),
-        'Namespace shop: metadata.labels["ambient.dev/dataplane-mode"] is "on"; it is ambient or none' + STANDS,
+        'line 6: Namespace shop: metadata.labels["ambient.dev/dataplane-mode"] is "on"; it is ambient or none' + STANDS,
     ),
     "unknown-field": (
         altered(POLICY, "spec", "acton", value="DENY"),
-        "AuthorizationPolicy shop/clients: spec.acton is unknown; did you mean action?" + STANDS,
+        "line 59: AuthorizationPolicy shop/clients: spec.acton is unknown; did you mean action?" + STANDS,
     ),
     "unknown-action": (
         altered(POLICY, "spec", "action", value="BLOCK"),
-        'AuthorizationPolicy shop/clients: spec.action is "BLOCK"; it is ALLOW or DENY' + STANDS,
+        'line 53: AuthorizationPolicy shop/clients: spec.action is "BLOCK"; it is ALLOW or DENY' + STANDS,
     ),
     "bad-cidr": (
         altered(POLICY, "spec", "rules", 0, "from", 0, "source", "ipBlocks", value=["10.0.0.0/99"]),
-        'AuthorizationPolicy shop/clients: spec.rules[0].from[0].source.ipBlocks[0] is "10.0.0.0/99"; '
+        'line 60: AuthorizationPolicy shop/clients: spec.rules[0].from[0].source.ipBlocks[0] is "10.0.0.0/99"; '
         "it is an IP address or a CIDR such as 10.0.0.0/8" + STANDS,
     ),
     "port-out-of-range": (
         altered(POLICY, "spec", "rules", 0, "to", value=[{"operation": {"ports": ["70000"]}}]),
-        'AuthorizationPolicy shop/clients: spec.rules[0].to[0].operation.ports[0] is "70000"; a port is 1-65535'
+        'line 62: AuthorizationPolicy shop/clients: spec.rules[0].to[0].operation.ports[0] is "70000"; a port is 1-65535'
         + STANDS,
     ),
     "unknown-mtls-mode": (
         altered(AUTHENTICATION, "spec", "mtls", "mode", value="STRIKT"),
-        'PeerAuthentication shop/default: spec.mtls.mode is "STRIKT"; it is UNSET, STRICT, PERMISSIVE or DISABLE'
+        'line 45: PeerAuthentication shop/default: spec.mtls.mode is "STRIKT"; it is UNSET, STRICT, PERMISSIVE or DISABLE'
         + STANDS,
     ),
     "bad-target-port": (
         altered(SERVICE, "spec", "ports", 0, "targetPort", value=0),
-        "Service shop/server: spec.ports[0].targetPort is 0; a port is 1-65535" + STANDS,
+        "line 36: Service shop/server: spec.ports[0].targetPort is 0; a port is 1-65535" + STANDS,
     ),
 }  # fmt: skip
 

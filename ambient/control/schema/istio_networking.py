@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ambient.control.schema.shape import Document, Ip, Labels, Name, PortNumber, Shape, say, wrong
+from ambient.control.schema.shape import Document, Ip, Labels, Name, PortNumber, Shape, between, say, wrong
 
 
 def _locality(text: str) -> str:
@@ -23,7 +23,7 @@ class WorkloadEntrySpec(Shape):
     labels: Labels = Field(default={})
     network: str = ""
     locality: Annotated[str, AfterValidator(_locality)] = ""
-    weight: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    weight: Annotated[int, AfterValidator(between(0, 2**32 - 1))] = 0
     service_account: Name | Literal[""] = ""
 
 

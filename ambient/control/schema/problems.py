@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, ValidationError
@@ -12,15 +12,22 @@ from pydantic_core import ErrorDetails, ValidationError
 from ambient.control.problem import Problem, Reason
 from ambient.control.schema.shape import Shape, say
 
+MOST: Final = 20
+"""Problems of an object that are named."""
+
 
 def problems(error: ValidationError, shape: type[Shape]) -> Iterator[Problem]:
-    """One problem for each field that is wrong."""
+    """One problem for each field that is wrong, as far as anyone would read."""
     told: set[str] = set()
     for details in error.errors():
         path = _path(details)
-        if path not in told:  # A union complains once for each of its members.
-            told.add(path)
-            yield Problem(path, _text(details, shape), _reason(details))
+        if path in told:  # A union complains once for each of its members.
+            continue
+        if len(told) == MOST:
+            yield Problem("", f"has more than {MOST} faults; mend these first")
+            return
+        told.add(path)
+        yield Problem(path, _text(details, shape), _reason(details))
 
 
 def _reason(details: ErrorDetails) -> Reason:

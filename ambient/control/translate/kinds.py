@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ambient.control.objects import Key
 from ambient.control.schema.problems import problems
+from ambient.control.schema.shape import say
 from ambient.control.translate import (
     ambient,
     gateway,
@@ -47,26 +48,32 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 }
 
 
+_LONGEST: Final = 253
+
+
 def key_of(document: Mapping[str, Any]) -> Key | None:
     """What an object is known by; None for a kind that is not ours. Raises ConfigError if it cannot be told."""
-    kind, version = document.get("kind"), document.get("apiVersion")
-    for field, value in (("apiVersion", version), ("kind", kind)):
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{field} is missing; every object has apiVersion, kind and metadata.name")
-    if not isinstance(kind, str) or kind not in KINDS or version not in KINDS[kind].versions:
+    version = _text("", "apiVersion", document.get("apiVersion"))
+    kind = _text("", "kind", document.get("kind"))
+    if kind not in KINDS or version not in KINDS[kind].versions:
         return None
     metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    namespace = metadata.get("namespace", "default") if isinstance(metadata, dict) else None
-    if not isinstance(name, str) or not name:
-        raise ConfigError(
-            f"{kind}: metadata.name is missing; every object has apiVersion, kind and metadata.name"
-        )
+    read = metadata if isinstance(metadata, dict) else {}
+    name = _text(f"{kind}: ", "metadata.name", read.get("name"))
     if not KINDS[kind].is_namespaced:
         return Key(kind, "", name)
-    if not isinstance(namespace, str) or not namespace:
-        raise ConfigError(f"{kind} {name}: metadata.namespace is not a string; write it in quotes")
-    return Key(kind, namespace, name)
+    return Key(kind, _text(f"{kind} {name}: ", "metadata.namespace", read.get("namespace", "default")), name)
+
+
+def _text(whose: str, field: str, value: object) -> str:
+    """Something that can stand in a sentence, and in a log."""
+    if value is None or value == "":
+        raise ConfigError(f"{whose}{field} is missing; every object has apiVersion, kind and metadata.name")
+    if not isinstance(value, str):
+        raise ConfigError(f"{whose}{field} is {say(value)}; write it as a string, in quotes")
+    if len(value) > _LONGEST or not (value.isascii() and value.isprintable()):
+        raise ConfigError(f"{whose}{field} is {say(value)}; it is 1-{_LONGEST} letters, digits and - . /")
+    return value
 
 
 def translate(document: Mapping[str, Any], root_namespaces: tuple[str, ...]) -> Translated:
