@@ -244,11 +244,12 @@ class AuthorizationPolicy:
 
 
 class ServiceRef(NamedTuple):
-    """A service that a route is attached to, and a port of it; None: every port."""
+    """A service that a route is attached to, and a port of it by number, by name, or by both; neither: every port."""
 
     namespace: str
     name: str
     port: int | None = None
+    port_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,11 @@ def test_every_version_of_a_route(kind, protocol, versions):
         ),
         pytest.param("[{group: '', kind: Gateway, name: a}]", (), [("spec.parentRefs[0]", Reason.PARENT)], id="core-gateway"),
         pytest.param(
-            "[{group: '', kind: Service, name: a, sectionName: http}]", (),
-            [("spec.parentRefs[0].sectionName", Reason.PARENT)], id="section",
+            "[{group: '', kind: Service, name: a, sectionName: http}]", (ServiceRef("shop", "a", None, "http"),), [], id="port-by-name",
+        ),
+        pytest.param(
+            "[{group: '', kind: Service, name: a, sectionName: http, port: 80}]",
+            (ServiceRef("shop", "a", 80, "http"),), [], id="port-by-name-and-number",
         ),
         pytest.param("[]", (), [("spec.parentRefs", Reason.PARENT)], id="nothing"),
     ],

@@ -20,7 +20,7 @@ from typing import Protocol as TypingProtocol, TypeAlias
 
 from immutables import Map
 
-from ambient.control.objects import BackendPolicy, Key, Route, ServiceProfile, VirtualService
+from ambient.control.objects import BackendPolicy, Key, Route, ServiceProfile, ServiceRef, VirtualService
 from ambient.control.problem import Problem, Reason, no_effect
 from ambient.control.routes.hosts import host_of, patterns_of, tables_of
 from ambient.control.routes.policies import Traffic
@@ -204,8 +204,13 @@ class _Composition:
 
     def _is_attached(self, route: Route, port: int) -> bool:
         return any(
-            host_of(parent) == self.concern.service.hostname and parent.port in {None, port}
+            host_of(parent) == self.concern.service.hostname and self._names(parent, port)
             for parent in route.parents
+        )
+
+    def _names(self, parent: ServiceRef, port: int) -> bool:
+        return parent.port in {None, port} and (
+            not parent.port_name or parent.port_name == self.concern.service.declaration(port).name
         )
 
     def _virtual_service_for(self, caller: str) -> VirtualService | None:
@@ -373,16 +378,19 @@ class _Composition:
             for parent in route.parents:
                 if (
                     host_of(parent) == self.concern.service.hostname
-                    and parent.port is not None
                     and ports
-                    and parent.port not in ports
+                    and not any(self._names(parent, port) for port in ports)
                 ):
-                    have = ", ".join(map(str, sorted(ports)))
+                    wanted = " ".join(filter(None, (str(parent.port or ""), parent.port_name)))
+                    have = ", ".join(
+                        f"{port} {self.concern.service.declaration(port).name}".rstrip()
+                        for port in sorted(ports)
+                    )
                     yield (
                         route.key,
                         Problem(
                             "spec.parentRefs",
-                            f"names port {parent.port} of service {self.concern.service.key}, which has {have}; "
+                            f"names port {wanted} of service {self.concern.service.key}, which has {have}; "
                             "name one of these, or none for all",
                             Reason.REFERENCE,
                         ),

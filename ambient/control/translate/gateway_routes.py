@@ -199,14 +199,9 @@ class _Route:
                     "the mesh's parents are Services, with group: '' and kind: Service",
                     Reason.PARENT,
                 )
-            elif ref.section_name is not None:
-                self.warn(
-                    f"{where}.sectionName",
-                    "is not understood, so it is not attached there; write the port",
-                    Reason.PARENT,
-                )
             else:
-                found.append(ServiceRef(ref.namespace or self.metadata.namespace, ref.name, ref.port))
+                namespace = ref.namespace or self.metadata.namespace
+                found.append(ServiceRef(namespace, ref.name, ref.port, ref.section_name or ""))
         if not spec.parent_refs:
             self.warn(
                 "spec.parentRefs", "is missing, so the route has no effect; name a Service", Reason.PARENT

@@ -258,6 +258,25 @@ def test_mesh_ports():
     assert [every.backends(port=port) for port in (80, 8080, 443)] == [V1, V1, V1]
 
 
+@pytest.mark.parametrize(
+    ("ref", "attached"),
+    [
+        (", sectionName: http-alt", {8080}),
+        (", sectionName: http, port: 80", {80}),
+        (", sectionName: http, port: 8080", set()),
+        (", sectionName: nothing", set()),
+    ],
+)
+def test_a_section_is_a_port_by_its_name(ref, attached):
+    mesh = Mesh(
+        route(f"[{{{to('echo-v1')}}}]").replace(
+            "namespace: gateway-conformance-mesh}]", f"namespace: gateway-conformance-mesh{ref}}}]"
+        )
+    )
+    assert {port for port in (80, 8080, 443) if mesh.backends(port=port) == V1} == attached
+    assert ["spec.parentRefs names port" in problem for problem in mesh.problems] == [True] * (not attached)
+
+
 def test_mesh_consumer_route():
     mesh = Mesh(
         route(f"[{{{to('echo-v1')}}}]"), route(f"[{{{to('echo-v2')}}}]", name="y", namespace=CONSUMER)
