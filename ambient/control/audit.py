@@ -18,6 +18,8 @@ from ambient.telemetry.sink import Sink
 
 FILE: Final = "audit.log"
 """In the control plane's state folder."""
+MOST_SPARING: Final = 60
+"""Lines a minute that strangers can cause."""
 
 
 class Audit:
@@ -27,6 +29,7 @@ class Audit:
         self._file, self._clock = file, clock
         self.lost = 0
         """Lines that could not be written to the file; the ordinary log has them."""
+        self._minute = self._noted = self._left_out = 0
 
     def record(self, event: str, /, **fields: Value) -> None:
         """Note ``event``. A line that cannot be written is said and counted, and stops nobody: a full disk must not
@@ -46,6 +49,18 @@ class Audit:
             os.close(file)
         if sink.lost:
             self._lose("the line is cut short or missing: is the disk full?")
+
+    def record_sparingly(self, event: str, /, **fields: Value) -> None:
+        """Note what any stranger can cause: so many lines a minute, of which the next says how many were left out."""
+        minute = int(self._clock().timestamp()) // 60
+        if minute != self._minute:
+            self._minute, self._noted = minute, 0
+        self._noted += 1
+        if self._noted > MOST_SPARING:
+            self._left_out += 1
+            return
+        left_out, self._left_out = self._left_out, 0
+        self.record(event, **fields, **({"left_out_before": left_out} if left_out else {}))
 
     def _lose(self, why: str | None) -> None:
         self.lost += 1

@@ -181,7 +181,10 @@ class Authorities:
         self._tidy()
 
     def _tidy(self) -> None:
-        keyfiles.write(self._folder / BUNDLE, self.roots_pem, 0o644)
+        bundle = self._folder / BUNDLE
+        # A disk that is full must not keep it from starting.
+        if not bundle.exists() or bundle.read_bytes() != self.roots_pem:
+            keyfiles.write(bundle, self.roots_pem, 0o644)
         for path in (self._folder / "roots").iterdir():
             if path.name not in self._lines:
                 shutil.rmtree(path)

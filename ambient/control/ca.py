@@ -125,7 +125,8 @@ class CertificateAuthority:
         try:
             yield
         except AmbientError as error:
-            self._audit.record(
+            record = self._audit.record if isinstance(caller, NodeId) else self._audit.record_sparingly
+            record(
                 "certificate refused",
                 caller=caller,
                 identity=request.impersonate or "its own",

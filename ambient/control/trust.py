@@ -17,7 +17,7 @@ from ambient.control.ledger import Issued, Ledger
 from ambient.core.errors import AmbientError, ConfigError
 from ambient.core.pki import succession
 from ambient.core.pki.revocation import signed_list
-from ambient.core.pki.succession import Begin, Facts, Remove, Sign, Steady, Wait
+from ambient.core.pki.succession import Begin, Facts, Remove, Sign, Spreading, Steady, Wait
 from ambient.rpc import trust
 from ambient.rpc.authority import Certificate, Member, Standing
 from ambient.rpc.errors import NotFound
@@ -226,6 +226,7 @@ class Trust:
 
     def _facts(self, now: datetime) -> Facts:
         root = self.signer.root
+        is_spreading = isinstance(self._authorities.state, Spreading)
         return Facts(
             now=now,
             wanted=self._wanted or self._is_given_new(),
@@ -233,7 +234,8 @@ class Trust:
             root_began=root.not_valid_before_utc,
             root_ends=root.not_valid_after_utc,
             leaf_lifetime=self._leaf_lifetime,
-            last_leaf=self._ledger.last_end(self.authority),
+            # Asked for only when it counts: it reads every certificate that lives.
+            last_leaf=self._ledger.last_end(self.authority) if is_spreading else None,
             unaware=self.unaware if trust.BUNDLE in self._published else frozenset(),
         )
 
@@ -330,6 +332,8 @@ def begin_anew(authorities: Authorities, now: datetime, given: Given | None, *, 
             f"the authority that signs ends at {ends:%FT%TZ}: `ambient certs rotate` replaces it and fails nobody; "
             "--force replaces it at once, and every node must be given the new root and a token"
         )
+    if given is not None and (given.authority is None or given.authority.not_after <= now):
+        raise ConfigError(f"put another authority into --ca-dir {given.folder} first: {given.trouble}")
     authorities.replace(now, None if given is None else given.authority)
 
 

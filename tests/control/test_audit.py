@@ -2,7 +2,7 @@
 
 import json
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -46,6 +46,20 @@ def test_a_file_that_is_moved_away_is_begun_anew(file, tmp_path):
     audit.record("second")
     assert "second" in file.read_text()
     assert "second" not in (tmp_path / "audit.log.1").read_text()
+
+
+def test_strangers_fill_no_disk_and_what_is_left_out_is_counted(file):
+    now = NOW
+    audit = Audit(file, lambda: now)
+    for number in range(200):
+        audit.record_sparingly("certificate refused", number=number)
+    audit.record("certificate issued")
+    now += timedelta(minutes=1)
+    audit.record_sparingly("certificate refused", number=200)
+    audit.record_sparingly("certificate refused", number=201)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line.get("number") for line in lines] == [*range(60), None, 200, 201]
+    assert [line.get("left_out_before") for line in lines[-2:]] == [140, None]
 
 
 @pytest.mark.parametrize("place", ["/dev/full", "/nowhere/audit.log"])

@@ -155,6 +155,17 @@ def test_a_root_without_its_key_is_followed_without_a_bridge(tmp_path):
             believed(signed(made.signer), old_roots)
 
 
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_clocks_that_are_five_minutes_off_believe_the_newest_root_at_once(tmp_path, minutes):
+    with opened(tmp_path) as made:
+        old_roots = made.roots_pem
+        made.begin(NOW)
+        made.sign(SIGN)
+        chain, theirs = signed(made.signer), NOW + timedelta(minutes=minutes)
+        for roots_pem in (made.roots_pem, made.signer.root_pem, old_roots):
+            believed(chain, roots_pem, theirs)
+
+
 def test_a_second_rotation_waits_for_the_first(tmp_path):
     with opened(tmp_path) as made:
         made.begin(NOW)

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from control.test_authorities import Source, outside
 
 from ambient.control.audit import Audit
 from ambient.control.authorities import Authorities
+from ambient.control.given import Given
 from ambient.control.ledger import Issued, Ledger
 from ambient.control.store import Store
 from ambient.control.trust import Trust, check_signs
@@ -34,16 +36,16 @@ class World:
         self.changes = 0
 
     @contextmanager
-    def running(self, root_lifetime=100 * DAY):
+    def running(self, root_lifetime=100 * DAY, given=None):
         store = Store.open(self.folder, "cluster.local")
         try:
             ledger = Ledger(store)
             self.authorities = Authorities(self.folder, ledger, "cluster.local", root_lifetime)
-            self.authorities.open(self.now)
+            self.authorities.open(self.now, given)
             check_signs(self.authorities, self.now, self.folder)
             audit = Audit(self.folder / "audit.log", lambda: self.now)
             self.trust = Trust(
-                self.authorities, ledger, audit, self.publish, self.changed, lambda: self.now, DAY
+                self.authorities, ledger, audit, self.publish, self.changed, lambda: self.now, DAY, given
             )
             yield self.trust
         finally:
@@ -245,6 +247,36 @@ def test_an_authority_that_has_ended_is_not_started_and_the_way_out_is_named(wor
     world.now += 101 * DAY
     with pytest.raises(ConfigError, match=r"ended at 2026-04-11T00:00:00Z, and nobody believes it any more; `ambient certs recover --state-dir .*` makes another"), world.running():  # fmt: skip
         pass
+
+
+def test_what_is_given_follows_step_by_step_and_is_not_recovered_from_when_it_has_ended(world, tmp_path):
+    source = Source(tmp_path / "given")
+    first, second = (outside(lifetime=90 * DAY) for _ in range(2))
+    source.put(first)
+    given = Given(source.folder, lambda: world.now, lambda: source.ticks)
+    with world.running(given=given) as trust:
+        assert trust.signer == first
+        with pytest.raises(
+            ConfigError, match=r"the authority is given by --ca-dir .*: put another one there"
+        ):
+            trust.rotate()
+        world.node("n1")
+        source.put(second)
+        assert world.turn() == "spreading"
+        (source.folder / "tls.key").unlink()
+        assert world.turn() == "spreading"
+        assert "tls.key: No such file" in trust.standing().trouble
+        world.hears("n1")
+        assert world.turn() == "retiring"
+        assert trust.signer == second
+        assert world.turn(days=1) == "steady"
+        # It is for whoever gives it to replace it, however old it grows.
+        assert world.turn(days=80) == "steady"
+        world.now += 20 * DAY
+        with pytest.raises(
+            ConfigError, match=r"put another authority into --ca-dir .* first: .*tls\.key: No such"
+        ):
+            trust.recover(force=False)
 
 
 def test_it_recovers_when_all_has_ended_and_not_before(world):
