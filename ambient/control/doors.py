@@ -45,6 +45,8 @@ class Trusted:
 
     shown: Callable[[], ServerCertificate]
     roots: Callable[[], bytes]
+    is_revoked: Callable[[str], bool]
+    """Whether a certificate, by its serial number, counts no more."""
     signing_root: Callable[[], bytes]
     """The one that a join token names."""
 
@@ -73,7 +75,11 @@ async def open_doors(
     stack.push_async_callback(strangers.stop)
     known = {**behind.api, **behind.nodes}
     known_services = (*known.values(), health_service(), reflection_service(tuple(known)))
-    gate = Gate(known_services, lambda context: access.caller(calling_client(context)), audit.record)
+    gate = Gate(
+        known_services,
+        lambda context: access.caller(calling_client(context, trusted.is_revoked)),
+        audit.record,
+    )
     nodes = await serve_known(listen, trusted.shown, trusted.roots, [gate])
     stack.push_async_callback(nodes.stop)
     return nodes.port, strangers.port

@@ -222,6 +222,7 @@ class Control:
         trusted = Trusted(
             lambda: self._shown.certificate,
             lambda: self._trust.roots_pem,
+            self._trust.is_revoked,
             lambda: self._trust.signer.root_pem,
         )
         self.node_port, self.bootstrap_port = await open_doors(

@@ -196,6 +196,15 @@ class Store:
             )
 
     @contextlib.contextmanager
+    def hastily(self) -> Iterator[None]:
+        """What is written inside survives this process and not the machine's power: fifty times as fast."""
+        self.database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self.database.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """All that is written inside, or nothing. Raises Busy for a disk that is full, say."""
         try:

@@ -83,6 +83,10 @@ class Trust:
         """Nodes that are not known to trust what is trusted now."""
         return self._ledger.unaware(self._published[trust.BUNDLE].version, self._clock())
 
+    def is_revoked(self, serial: str) -> bool:
+        """Whether a certificate counts no more."""
+        return any(one.serial == serial for one in self._revoked)
+
     def days_left(self, role: str) -> float:
         """Of the root or the issuer that signs."""
         ends = {one.role: one.not_after for one in members(self._authorities) if one.signs}

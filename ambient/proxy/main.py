@@ -34,6 +34,7 @@ from ambient.proxy.status import Status
 from ambient.proxy.trust import Trust
 from ambient.proxy.workers import Post, Workers
 from ambient.rpc import certificates as authority, channel, zds
+from ambient.rpc.errors import Unauthenticated
 from ambient.rpc.registration import Order, Registration
 from ambient.rpc.subscription import Subscription
 from ambient.telemetry import log
@@ -297,6 +298,8 @@ class Parent:
         if self._node_certificate.valid(identity) is not None:
             try:
                 return await authority.sign(await self._dialer.channel(), csr_pem)
+            except Unauthenticated as error:
+                log.warning("the control plane does not take this node's certificate", why=error)
             except Unavailable:
                 # Another root may have been given, under which this certificate counts for nothing.
                 if not self._trust.given_anew:

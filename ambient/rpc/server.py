@@ -143,15 +143,21 @@ async def refusing(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN4
         await context.abort(status_of(error), str(error))
 
 
-def calling_client(context: Context) -> ClientId:
-    """Who calls, by the certificate that TLS has checked. Raises Unauthenticated."""
+def calling_client(context: Context, is_revoked: Callable[[str], bool] = lambda _: False) -> ClientId:
+    """Who calls, by the certificate that TLS has checked. Raises Unauthenticated.
+
+    ``is_revoked`` is asked about its serial number, in hexadecimal.
+    """
     certificates = context.auth_context().get("x509_pem_cert")
     if not certificates:
         raise Unauthenticated("the caller shows no certificate")
     try:
-        return verify.client_of(certificates[0])
+        client, serial = verify.client_of(certificates[0]), verify.serial_of(certificates[0])
     except verify.BadCertificate as error:
         raise Unauthenticated(str(error)) from error
+    if is_revoked(serial):
+        raise Unauthenticated(f"the certificate {serial} of {client} is revoked; a new token gets another")
+    return client
 
 
 def calling_node(context: Context) -> NodeId:

@@ -20,7 +20,7 @@ from ambient.core.model.workload import TunnelProtocol
 from ambient.core.pki import csr, issue, verify
 from ambient.core.pki.bundle import Credentials
 from ambient.core.snapshot import EMPTY
-from ambient.rpc import access, mesh, operator, trust, wire
+from ambient.rpc import access, authority, mesh, operator, trust, wire
 from ambient.rpc.certificates import sign
 from ambient.rpc.channel import Dialer, open_bootstrap_channel, open_channel
 from ambient.rpc.errors import PermissionDenied, Unauthenticated
@@ -349,6 +349,27 @@ async def test_a_node_renews_only_as_itself(tmp_path):
             "not_after": str(leaf.not_valid_after_utc),
             "issuer_serial": f"{issuer.serial_number:x}",
         }
+
+
+async def test_a_node_whose_certificate_is_revoked_is_let_in_no_more_until_it_shows_a_token(tmp_path):
+    async with control_plane(tmp_path) as control:
+        held = await bootstrap(control)
+        request = csr.new_request(held.identity)
+        async with open_channel(f"127.0.0.1:{control.node_port}", held) as channel:
+            assert await sign(channel, request.csr_pem)
+            socket = tmp_path / "state" / operator.SOCKET
+            async with operator.door(socket) as door:
+                assert [one.serial for one in await authority.revoke(door, held.serial)] == [held.serial]
+                listed = await authority.certificates(door)
+            assert {one.serial: one.revoked is not None for one in listed}[held.serial]
+            with pytest.raises(Unauthenticated) as refused:
+                await sign(channel, request.csr_pem)
+            assert str(refused.value) == (
+                f"the certificate {held.serial} of spiffe://cluster.local/node/n1 is revoked; a new token gets another"
+            )
+        again = await bootstrap(control)
+        async with open_channel(f"127.0.0.1:{control.node_port}", again) as channel:
+            assert await sign(channel, request.csr_pem)
 
 
 async def test_garbage_is_the_callers_fault(tmp_path):

@@ -63,6 +63,11 @@ def client_of(leaf: bytes) -> ClientId:
         raise BadCertificate("the certificate is neither a node's nor an operator's") from error
 
 
+def serial_of(certificate: bytes) -> str:
+    """Its serial number, in hexadecimal. Raises BadCertificate."""
+    return f"{load(certificate).serial_number:x}"
+
+
 def spiffe_uri(leaf: bytes) -> str:
     """The SPIFFE URI that is the one URI SAN of a leaf certificate (DER or PEM).
 
