@@ -130,6 +130,7 @@ class Catalog:
         self._held: dict[Place, set[Key]] = {}
         """What stands from each place."""
         self._troubles: dict[str, str] = {}
+        self._readers: dict[Place, manifest.Reader] = {}
 
     def restore(self, kept: Iterable[Kept], revision: int) -> None:
         """Begin with what an earlier process kept. What this one takes for bad is an error until it is mended."""
@@ -195,7 +196,8 @@ class Catalog:
             if isinstance(content, Unreadable):
                 files[place] = _File(frozenset(), (content.why,), (), is_whole=False)
                 continue
-            items = manifest.read(content, self.root_namespaces)
+            reader = self._readers.setdefault(place, manifest.Reader(self.root_namespaces))
+            items = reader.read(content)
             files[place] = _file(items)
             for item in items:
                 if item.key is not None:
@@ -234,6 +236,7 @@ class Catalog:
         for place, file in plan._files.items():  # noqa: SLF001
             if file is None:
                 self._files.pop(place, None)
+                self._readers.pop(place, None)
             else:
                 self._files[place] = file
         self._troubles.update(plan._troubles)  # noqa: SLF001

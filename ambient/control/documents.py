@@ -70,28 +70,76 @@ class BadDocument:
 
 
 def documents(content: bytes) -> Iterator[Document | BadDocument]:
-    """Every document that is not empty; a ``v1 List`` is taken apart."""
+    """Every document that is not empty; a ``v1 List`` is taken apart. After very many bad ones it stops."""
     bad = 0
-    for document in _documents(content):
-        if isinstance(document, BadDocument):
-            bad += 1
-            if bad > MOST_BAD:
-                yield BadDocument(document.line, f"{MOST_BAD} documents before this are bad; mend them first")
+    for part in parts(content):
+        for document in part.documents():
+            if isinstance(document, BadDocument):
+                bad += 1
+                if bad > MOST_BAD:
+                    yield too_bad(document.line)
+                    return
+            yield document
+
+
+def too_bad(line: int) -> BadDocument:
+    """In place of what is from there on."""
+    return BadDocument(line, f"{MOST_BAD} documents before this are bad; mend them first")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a file that means the same wherever it stands."""
+
+    line: int
+    """Where it begins, from 1."""
+    text: str
+    trouble: str = ""
+    """Why none of it can be read."""
+
+    def documents(self) -> Iterator[Document | BadDocument]:
+        """What is in it: one document, as a rule."""
+        if self.trouble or len(self.text) > LARGEST_DOCUMENT:
+            large = f"the document has more than {LARGEST_DOCUMENT >> 20} MiB; split it"
+            yield BadDocument(self.line, self.trouble or large)
+            return
+        source = _Source(self.line, self.text)
+        try:
+            if self.text.lstrip()[:1] == "{" and (read := _json(self.text)) is not None:
+                yield from _objects(read, self.line + _blank_lines(self.text), source, 0)
                 return
-        yield document
+            for number, (offset, read) in enumerate(plain.read(self.text)):
+                yield from _objects(read, self.line + offset, source, number)
+        except plain.NotPlain as error:
+            yield BadDocument(self.line + error.line, error.why)
 
 
-def _documents(content: bytes) -> Iterator[Document | BadDocument]:
+def parts(content: bytes) -> Iterator[Part]:
+    """The file, cut at its dashes; parts that say nothing are left out."""
     try:
         text = _text(content)
-        if text.lstrip()[:1] == "{" and (read := _json(text)) is not None:
-            yield from _objects(read, text[: -len(text.lstrip())].count("\n") + 1, _Source(1, text), 0)
-            return
     except _Bad as error:
-        yield BadDocument(error.line, str(error))
+        yield Part(error.line, "", str(error))
         return
-    for line, part in _split(text):
-        yield from _part(line, part)
+    start, line = 0, 1
+    for separator in _SEPARATOR.finditer(text):
+        yield from _part(line, text[start : separator.start()])
+        line += text.count("\n", start, separator.start())
+        # What follows the dashes on their own line belongs to the document: ``--- {kind: …}``.
+        start = separator.end()
+        if text.startswith("\n", start):
+            start, line = start + 1, line + 1
+    yield from _part(line, text[start:])
+
+
+def _part(line: int, text: str) -> Iterator[Part]:
+    if text.lstrip()[:1] == "\ufeff":
+        text = text.replace("\ufeff", "", 1)
+    head, end, tail = text.rpartition("\n...")
+    if end and _PROLOGUE.fullmatch(tail):
+        text = head
+    if not _PROLOGUE.fullmatch(text):
+        yield Part(line, text)
 
 
 class _Bad(Exception):
@@ -117,18 +165,16 @@ def _text(content: bytes) -> str:
 
 
 def _json(text: str) -> object:
-    """None: it may be YAML that begins as JSON does. Raises _Bad."""
-    if len(text) > LARGEST_DOCUMENT:
-        return None
+    """None: it may be YAML that begins as JSON does. Raises NotPlain."""
     try:
         read = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
         plain.check(read)
     except json.JSONDecodeError:
         return None
     except RecursionError as error:
-        raise _Bad(1, plain.TOO_DEEP) from error
+        raise plain.NotPlain(_blank_lines(text), plain.TOO_DEEP) from error
     except ValueError as error:
-        raise _Bad(1, str(error)) from error
+        raise plain.NotPlain(_blank_lines(text), str(error)) from error
     return read
 
 
@@ -150,33 +196,8 @@ def _constant(name: str) -> object:
     raise ValueError(plain.no_number(name))
 
 
-def _split(text: str) -> Iterator[tuple[int, str]]:
-    start, line = 0, 1
-    for separator in _SEPARATOR.finditer(text):
-        yield line, text[start : separator.start()]
-        line += text.count("\n", start, separator.start())
-        # What follows the dashes on their own line belongs to the document: ``--- {kind: …}``.
-        start = separator.end()
-    yield line, text[start:]
-
-
-def _part(line: int, part: str) -> Iterator[Document | BadDocument]:
-    if _PROLOGUE.fullmatch(part):
-        return
-    if len(part) > LARGEST_DOCUMENT:
-        yield BadDocument(line, f"the document has more than {LARGEST_DOCUMENT >> 20} MiB; split it")
-        return
-    if part.lstrip()[:1] == "\ufeff":
-        part = part.replace("\ufeff", "", 1)
-    head, end, tail = part.rpartition("\n...")
-    if end and _PROLOGUE.fullmatch(tail):
-        part = head
-    try:
-        source = _Source(line, part)
-        for number, (offset, read) in enumerate(plain.read(part)):
-            yield from _objects(read, line + offset, source, number)
-    except plain.NotPlain as error:
-        yield BadDocument(line + error.line, error.why)
+def _blank_lines(text: str) -> int:
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _objects(read: object, line: int, source: _Source, number: int) -> Iterator[Document | BadDocument]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
-from ambient.control.documents import BadDocument, Document, documents
+from ambient.control.documents import MOST_BAD, BadDocument, Document, Part, parts, too_bad
 from ambient.control.objects import Key
 from ambient.control.problem import Problem, Reason
 from ambient.control.translate.kind import Translated, Untranslatable
@@ -28,6 +29,7 @@ class Item:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     source: Document | None = None
+    """Where to look for the lines of its fields; None: there is nothing to say of any."""
 
     def line_of(self, field: str) -> int:
         """Where a field stands in the manifest, or as much of it as there is."""
@@ -41,15 +43,53 @@ class Item:
 
 def read(content: bytes, root_namespaces: tuple[str, ...]) -> tuple[Item, ...]:
     """Every document of ``content``, in its order."""
-    items = [_item(document, root_namespaces) for document in documents(content)]
+    return Reader(root_namespaces).read(content)
+
+
+class Reader:
+    """Reads one manifest again and again; what stands in it as it did is not read again."""
+
+    def __init__(self, root_namespaces: tuple[str, ...]) -> None:
+        self._root_namespaces = root_namespaces
+        self._known: dict[bytes, tuple[int, tuple[Item, ...]]] = {}
+        """By hash of the text: the line where it was, and what it means."""
+
+    def read(self, content: bytes) -> tuple[Item, ...]:
+        """Every document of ``content``, in its order."""
+        before, self._known = self._known, {}
+        items: list[Item] = []
+        bad = 0
+        for part in parts(content):
+            found = self._items(part, before)
+            bad += sum(item.key is None and bool(item.problems) for item in found)
+            if bad > MOST_BAD:
+                items.append(_item(too_bad(part.line), self._root_namespaces))
+                break
+            items += found
+        return tuple(_told_apart(items))
+
+    def _items(self, part: Part, before: Mapping[bytes, tuple[int, tuple[Item, ...]]]) -> tuple[Item, ...]:
+        name = blake2b(part.text.encode(), digest_size=16).digest()
+        line, items = before.get(name, (0, ()))
+        if not items or part.trouble:
+            items = tuple(_item(document, self._root_namespaces) for document in part.documents())
+        elif line != part.line:
+            items = tuple(replace(item, line=item.line - line + part.line) for item in items)
+        if all(item.source is None for item in items):
+            self._known[name] = part.line, items
+        return items
+
+
+def _told_apart(items: list[Item]) -> Iterator[Item]:
     lines: dict[Key, list[int]] = {}
     for item in items:
         if item.key is not None:
             lines.setdefault(item.key, []).append(item.line)
-    return tuple(
-        item if item.key is None or len(lines[item.key]) == 1 else _twice(item, lines[item.key])
-        for item in items
-    )
+    for item in items:
+        if item.key is None or len(lines[item.key]) == 1:
+            yield item
+        else:
+            yield _twice(item, lines[item.key])
 
 
 def _item(document: Document | BadDocument, root_namespaces: tuple[str, ...]) -> Item:
@@ -69,7 +109,9 @@ def _item(document: Document | BadDocument, root_namespaces: tuple[str, ...]) ->
                 translated = translate(body, root_namespaces)
             except Untranslatable as error:
                 return Item(line, key, body, None, error.problems, (), source)
-            return Item(line, key, body, translated, (), translated.warnings, source)
+            return Item(
+                line, key, body, translated, (), translated.warnings, source if translated.warnings else None
+            )
 
 
 def _twice(item: Item, lines: list[int]) -> Item:
