@@ -88,7 +88,8 @@ class Publisher:
         for subscriber in self._subscribers:
             subscriber.concern(concerns.get(subscriber.node, ()))
             for type_url, changed in changes.items():
-                subscriber.changed(type_url, changed.values())
+                if changed:
+                    subscriber.changed(type_url, changed.values())
 
     def connect(self, node: NodeId) -> Subscriber:
         """A stream has begun."""
