@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from http import client
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
-from ambient.cli import exits
+from ambient.cli import admin, api, exits
 from ambient.cli.api import STATE_DIR, StateDir
 from ambient.cli.output import Output, OutputOption, data, distance, moment, show
-from ambient.core.errors import ConfigError, Unavailable
+from ambient.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ambient.rpc.authority import Member, Standing
-    from ambient.rpc.channel import Channel
 
 app = typer.Typer(
     help="See, renew, revoke and replace certificates, up to the root.",
     no_args_is_help=True,
     add_completion=False,
 )
-ADMIN: Final = "127.0.0.1:15000"
 SOON_DAYS: Final = 30
 """An authority with fewer days left is a finding."""
-Answer = TypeVar("Answer")
-
-_Admin = Annotated[
-    str, typer.Option(metavar="HOST:PORT", help="Where the proxy's admin endpoint listens (its --admin).")
-]
 
 
 @app.command("list")
@@ -43,18 +34,21 @@ def list_certificates(
     proxy: Annotated[
         bool, typer.Option("--proxy", help="Those that this node's proxy holds, not those that were signed.")
     ] = False,
-    admin: _Admin = ADMIN,
+    at: Annotated[
+        str,
+        typer.Option("--admin", metavar="HOST:PORT", help=admin.HELP),
+    ] = admin.ADMIN,
     state_dir: StateDir = STATE_DIR,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show each certificate with its identity, serial number and end: all that were signed, or those of a proxy."""
     with exits.on_errors():
         if proxy:
-            _show_held(_ask("GET", admin, "/config_dump")["certificates"], output)
+            _show_held(_ask("GET", at, "/config_dump")["certificates"], output)
             return
         from ambient.rpc import authority  # noqa: PLC0415  # `ambient --help` must not load it.
 
-        signed = asyncio.run(_call(state_dir, authority.certificates))
+        signed = api.call(state_dir, authority.certificates)
         show(
             output,
             [
@@ -81,12 +75,15 @@ def renew(
     identity: Annotated[
         str | None, typer.Argument(help="spiffe://… to renew. Default: all that the proxy holds.")
     ] = None,
-    admin: _Admin = ADMIN,
+    at: Annotated[
+        str,
+        typer.Option("--admin", metavar="HOST:PORT", help=admin.HELP),
+    ] = admin.ADMIN,
 ) -> None:
     """Ask for a new certificate now. Live connections go on with the one that they began with."""
     with exits.on_errors():
         query = "" if identity is None else f"?identity={quote(identity, safe='')}"
-        for renewing in _ask("POST", admin, f"/certificates/renew{query}")["renewing"]:
+        for renewing in _ask("POST", at, f"/certificates/renew{query}")["renewing"]:
             typer.echo(f"renewing {renewing}")
 
 
@@ -96,7 +93,7 @@ def rotate(state_dir: StateDir = STATE_DIR, output: OutputOption = Output.TABLE)
     with exits.on_errors():
         from ambient.rpc import authority  # noqa: PLC0415
 
-        _show_standing(asyncio.run(_call(state_dir, authority.rotate)), output)
+        _show_standing(api.call(state_dir, authority.rotate), output)
 
 
 @app.command()
@@ -107,7 +104,7 @@ def verify(state_dir: StateDir = STATE_DIR, output: OutputOption = Output.TABLE)
         from ambient.rpc import authority, operator  # noqa: PLC0415
 
         try:
-            standing = asyncio.run(_call(state_dir, authority.standing))
+            standing = api.call(state_dir, authority.standing)
         except operator.Unreachable:
             standing = recovery.standing(state_dir, datetime.now(UTC))
         found = _findings(standing)
@@ -130,7 +127,7 @@ def recover(
         from ambient.rpc import authority, operator  # noqa: PLC0415
 
         try:
-            asyncio.run(_call(state_dir, lambda channel: authority.recover(channel, force=force)))
+            api.call(state_dir, lambda channel: authority.recover(channel, force=force))
             running = True
         except operator.Unreachable:
             recovery.recover(state_dir, datetime.now(UTC), ca_dir, force=force)
@@ -160,15 +157,8 @@ def revoke(
     with exits.on_errors():
         from ambient.rpc import authority  # noqa: PLC0415
 
-        for one in asyncio.run(_call(state_dir, lambda channel: authority.revoke(channel, name))):
+        for one in api.call(state_dir, lambda channel: authority.revoke(channel, name)):
             typer.echo(f"revoked {one.serial} of {one.identity} on node {one.node}")
-
-
-async def _call(state_dir: Path, ask: Callable[[Channel], Awaitable[Answer]]) -> Answer:
-    from ambient.rpc import operator  # noqa: PLC0415
-
-    async with operator.door(operator.find(state_dir)) as channel:
-        return await ask(channel)
 
 
 def _show_held(held: list[dict[str, Any]], output: Output) -> None:
@@ -237,18 +227,9 @@ def _left(at: datetime) -> str:
     return distance(seconds) if seconds > 0 else "ended"
 
 
-def _ask(method: str, admin: str, path: str) -> dict[str, Any]:
-    host, port = exits.host_and_port("--admin", admin)
-    connection = client.HTTPConnection(host, port, timeout=10)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-    except OSError as error:
-        raise Unavailable(f"no proxy answers at --admin {admin}: {error.strerror or error}") from error
-    finally:
-        connection.close()
-    if response.status != client.OK:
+def _ask(method: str, at: str, path: str) -> dict[str, Any]:
+    status, body = admin.ask(method, at, path)
+    if status != HTTPStatus.OK:
         raise ConfigError(body.decode(errors="replace").strip())
     answer: dict[str, Any] = json.loads(body)
     return answer

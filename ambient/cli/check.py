@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from http import client
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ambient.cli import api, exits, output
+from ambient.cli import admin, api, exits, output
 from ambient.cli.output import Output, OutputOption
 from ambient.cli.tables import printable
 from ambient.cli.up import RUN_DIR, RunDir
@@ -40,9 +40,7 @@ def check(
     ] = False,
     state_dir: api.StateDir = api.STATE_DIR,
     run_dir: RunDir = RUN_DIR,
-    admin: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where this node's proxy has its admin endpoint.")
-    ] = "127.0.0.1:15000",
+    at: Annotated[str, typer.Option("--admin", metavar="HOST:PORT", help=admin.HELP)] = admin.ADMIN,
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Try what the mesh needs of this machine, and look at control plane, nodes, certificates and this node.
@@ -51,9 +49,9 @@ def check(
     fails, 3 if no mesh answers here.
     """
     with exits.on_errors():
-        host, port = exits.host_and_port("--admin", admin)
+        exits.host_and_port("--admin", at)
         with output.progress("trying"):
-            sections = dict(_sections(state_dir, run_dir, (host, port), pre=pre))
+            sections = dict(_sections(state_dir, run_dir, at, pre=pre))
         _show(sections, form)
         found = [finding for findings in sections.values() for finding in findings]
         if any(finding.code == "mesh" for finding in found):
@@ -63,7 +61,7 @@ def check(
 
 
 def _sections(
-    state_dir: Path, run_dir: Path, admin: tuple[str, int], *, pre: bool
+    state_dir: Path, run_dir: Path, at: str, *, pre: bool
 ) -> Iterator[tuple[str, Sequence[Finding]]]:
     from ambient.local import check as gather  # noqa: PLC0415  # `ambient --help` must not load it.
 
@@ -78,7 +76,7 @@ def _sections(
         if not is_node or state_dir.exists():
             yield "the control plane", (decide.unreachable(str(error)),)
     if is_node:
-        yield "this node", decide.local_node(_local(run_dir, admin), gather.now())
+        yield "this node", decide.local_node(_local(run_dir, at), gather.now())
 
 
 async def _control_plane(channel: Channel) -> decide.ControlPlane:
@@ -87,7 +85,7 @@ async def _control_plane(channel: Channel) -> decide.ControlPlane:
     return await gather.control_plane(channel)
 
 
-def _local(run_dir: Path, admin: tuple[str, int]) -> decide.LocalNode:
+def _local(run_dir: Path, at: str) -> decide.LocalNode:
     from ambient.local import check as gather  # noqa: PLC0415
     from ambient.node import api as daemon  # noqa: PLC0415
 
@@ -96,7 +94,7 @@ def _local(run_dir: Path, admin: tuple[str, int]) -> decide.LocalNode:
         workloads = daemon.call(run_dir, {"verb": "list"})
     except AmbientError as error:
         why_no_daemon = str(error)
-    why_no_proxy, is_connected, certificates = _proxy(admin)
+    why_no_proxy, is_connected, certificates = _proxy(at)
     return decide.LocalNode(
         why_no_daemon,
         why_no_proxy,
@@ -115,32 +113,22 @@ def _local(run_dir: Path, admin: tuple[str, int]) -> decide.LocalNode:
     )
 
 
-def _proxy(admin: tuple[str, int]) -> tuple[str, bool, Mapping[str, datetime | None]]:
+def _proxy(at: str) -> tuple[str, bool, Mapping[str, datetime | None]]:
     """Why it is not ready, whether its control plane is connected, and the ends of its certificates."""
     try:
-        status, said = _page(admin, "/healthz/ready")
-        _, metrics = _page(admin, "/metrics")
-        _, dump = _page(admin, "/config_dump")
-    except OSError as error:
-        return f"no proxy answers at --admin {admin[0]}:{admin[1]}: {error.strerror or error}", False, {}
+        status, said = admin.ask("GET", at, "/healthz/ready")
+        _, metrics = admin.ask("GET", at, "/metrics")
+        _, dump = admin.ask("GET", at, "/config_dump")
+    except Unavailable as error:
+        return str(error), False, {}
     held: list[dict[str, Any]] = json.loads(dump)["certificates"]
-    why = "" if status == client.OK else f"the proxy is {said.decode(errors='replace').strip()}"
+    why = "" if status == HTTPStatus.OK else f"the proxy is {said.decode(errors='replace').strip()}"
     is_connected = b"\nambient_control_connected 1" in metrics
     return why, is_connected, {one["identity"]: _end(one.get("expirationTime")) for one in held}
 
 
 def _end(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-def _page(admin: tuple[str, int], path: str) -> tuple[int, bytes]:
-    connection = client.HTTPConnection(*admin, timeout=10)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
 
 
 def _show(sections: Sections, form: Output) -> None:

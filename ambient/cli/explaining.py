@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from immutables import Map
 
-from ambient.cli import exits, output
+from ambient.cli import api, exits, output
 from ambient.cli.output import Output
 from ambient.cli.tables import printable
 from ambient.core.explain.answer import Explanation, Question, Step, Topic, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ambient.rpc.channel import Channel
 
 Source = Annotated[
     str,
@@ -51,19 +52,19 @@ def question(
 
 def asked(question: Question, files: tuple[Path, ...], state_dir: Path) -> Explanation:
     """The control plane's answer, or that of files alone."""
-    with exits.on_errors(), output.progress("asking"):
+    with exits.on_errors():
         if files:
             from ambient.control import offline  # noqa: PLC0415  # `ambient --help` must not load it.
 
-            return offline.explain(files, question)
-        return asyncio.run(_asked(question, state_dir))
+            with output.progress("reading"):
+                return offline.explain(files, question)
+        return api.call(state_dir, lambda channel: _asked(channel, question))
 
 
-async def _asked(question: Question, state_dir: Path) -> Explanation:
-    from ambient.rpc import explanation, operator  # noqa: PLC0415
+async def _asked(channel: Channel, question: Question) -> Explanation:
+    from ambient.rpc import explanation  # noqa: PLC0415
 
-    async with operator.door(operator.find(state_dir)) as channel:
-        return await explanation.explain(channel, question)
+    return await explanation.explain(channel, question)
 
 
 def of_policies(explanation: Explanation) -> Explanation:

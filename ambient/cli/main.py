@@ -30,6 +30,7 @@ _VERBS: Final = (
     "delete",
     "describe",
     "check",
+    "status",
     "proxy-status",
     "certs",
     "why",

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ambient.cli import up
+from ambient.cli import api, output, up
 from ambient.cli.exits import on_errors
 from ambient.cli.login import text_of
+from ambient.cli.output import Output, OutputOption
+from ambient.cli.proxy_status import connected, content
 from ambient.cli.up import Detach, RunDir, StateDir
+from ambient.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ambient.rpc.channel import Channel
+    from ambient.rpc.mesh import Node
 
 app = typer.Typer(
-    help="Run the privileged daemon of this node.", invoke_without_command=True, add_completion=False
+    help="Run the daemon of a node, let a machine join, and see and forget nodes.",
+    invoke_without_command=True,
+    add_completion=False,
 )
 
 RUN_DIR = Path("/run/ambient")
@@ -113,3 +123,49 @@ def join(
         else:
             settings = asyncio.run(joining.join(JoinToken.parse(text_of(token)), *places))
         up.run(settings, detach=detach)
+
+
+@app.command("ls")
+def list_(state_dir: api.StateDir = api.STATE_DIR, form: OutputOption = Output.TABLE) -> None:
+    """Show every node that is connected or has workloads."""
+    with on_errors():
+        nodes = api.call(state_dir, _nodes)
+        output.show(
+            form,
+            list(map(content, nodes)),
+            ("NODE", "CONNECTED", "WORKLOADS", "CERTIFICATE ENDS IN"),
+            lambda: ((one.name, connected(one), str(one.workloads), _certificate(one)) for one in nodes),
+            nothing="no node is known",
+        )
+
+
+@app.command()
+def forget(
+    name: Annotated[str, typer.Argument(help="A node that is gone for good.")],
+    state_dir: api.StateDir = api.STATE_DIR,
+) -> None:
+    """Take the workloads of a dead node out of the mesh. One that is silent for a day is forgotten by itself."""
+    with on_errors():
+        forgotten = api.call(state_dir, lambda channel: _forget(channel, name))
+        if not forgotten:
+            raise ConfigError(f"node {name} has no workloads here")
+        typer.echo(f"node {name} forgotten with its {forgotten} workloads")
+
+
+async def _nodes(channel: Channel) -> tuple[Node, ...]:
+    from ambient.rpc import mesh  # noqa: PLC0415  # `ambient --help` must not load it.
+
+    return await mesh.nodes(channel)
+
+
+async def _forget(channel: Channel, name: str) -> int:
+    from ambient.rpc import mesh  # noqa: PLC0415
+
+    return await mesh.forget_node(channel, name)
+
+
+def _certificate(node: Node) -> str:
+    if node.certificate_end is None:
+        return ""
+    left = (node.certificate_end - datetime.now(UTC)).total_seconds()
+    return output.distance(left) if left > 0 else f"ended {output.distance(left)} ago"

@@ -66,7 +66,6 @@ def content(node: Node) -> dict[str, Any]:
         "name": node.name,
         "connected": node.connected,
         "since": output.moment(node.since),
-        "address": node.address,
         "workloads": node.workloads,
         "certificate_end": output.moment(node.certificate_end),
         "types": [

@@ -499,7 +499,7 @@ class Index:
         if other != node:
             return (
                 f"node {other} has a workload of that name; take another name, or if that node is gone for good "
-                f"run `ambient control forget-node {other}`"
+                f"run `ambient node forget {other}`"
             )
         if not workload.addresses:
             return "it has no address; give its network namespace an interface that is up and has one"

@@ -192,7 +192,7 @@ def _clock(is_synchronised: bool | None) -> Finding:  # noqa: FBT001  # What was
 
 def unreachable(why: str) -> Finding:
     """That none answers."""
-    what, _, remedy = why.partition(": ")
+    what, _, remedy = why.partition("; ")
     return Finding("mesh", Level.FAIL, what, remedy or "start one: ambient up")
 
 

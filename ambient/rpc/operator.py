@@ -80,7 +80,9 @@ async def door(place: Path) -> AsyncIterator[Channel]:
         except Unavailable as error:
             if error.reason != Unavailable.reason:
                 raise
-            raise Unreachable(f"no control plane answers on {where}: {hint}? ({error})") from error
+            # gRPC nests reasons; the innermost is the system's.
+            why = str(error).rpartition(" error: ")[2]
+            raise Unreachable(f"no control plane answers on {where}: {why}; {hint}?") from error
 
 
 def _profile(place: Path) -> Profile | None:

@@ -36,6 +36,15 @@ def test_each_node_is_told_with_what_it_has_and_refuses(tmp_path, golden):
                 read = json.loads((await ambient(tmp_path, "proxy-status", "n1", "-o", "json"))[1])
                 assert [node["name"] for node in read] == ["n1"]
                 assert all(kind["in_sync"] for kind in read[0]["types"])
+                listed = await ambient(tmp_path, "node", "ls")
+                header, row = listed[1].splitlines()
+                assert re.split(" {2,}", header.strip()) == [
+                    "NODE",
+                    "CONNECTED",
+                    "WORKLOADS",
+                    "CERTIFICATE ENDS IN",
+                ]
+                assert re.fullmatch(r"n1 +yes, for \d+s +1 +23h 5\dm *", row)
             unknown = await ambient(tmp_path, "proxy-status", "ghost")
             assert unknown[::2] == (1, "error: no node ghost is known; see ambient node ls\n")
 
@@ -53,5 +62,29 @@ def test_a_node_that_is_away_is_a_finding(tmp_path):
                 if not json.loads(out)[0]["connected"]:
                     break
             assert code == 1
+            said = "node n1 forgotten with its 1 workloads\n"
+            assert await ambient(tmp_path, "node", "forget", "n1") == (0, said, "")
+            assert (await ambient(tmp_path, "node", "ls"))[::2] == (0, "no node is known\n")
 
     asyncio.run(scenario())
+
+
+def test_how_it_stands_is_said_with_every_source_and_error(running):
+    good = running.ambient("status")
+    assert good.exit_code == 0
+    assert re.search(r"(?m)^program         ambient 0\.1\.0, up \d+", good.stdout)
+    assert re.search(r"(?m)^source          folder .*, 1 objects$", good.stdout)
+    file = running.state_dir.parent / "config" / "bad.yaml"
+    file.write_text("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {prots: []}}")
+    while (bad := running.ambient("status", "-o", "json")).exit_code == 0:
+        pass
+    file.unlink()
+    assert bad.exit_code == 1
+    assert json.loads(bad.stdout)["errors"] == [
+        "bad.yaml: line 1: Service default/a: spec.prots is unknown; did you mean ports?"
+    ]
+
+
+def test_nobody_there_is_code_3(nobody):
+    for words in (("status",), ("node", "ls"), ("node", "forget", "x"), ("proxy-status",), ("token", "list")):
+        assert nobody.ambient(*words).exit_code == 3

@@ -54,21 +54,21 @@ def test_an_operators_first_minutes(running):
     assert (token.returncode, token.stderr, token.stdout[:9]) == (0, "", "ambient1.")
     plain = ambient("token", "create", "--node", "n1", "--plain", "--state-dir", state)
     assert (plain.returncode, len(plain.stdout.strip())) == (0, 64)
-    good = ambient("control", "status", "--state-dir", state)
+    good = ambient("status", "--state-dir", state)
     assert (good.returncode, good.stderr) == (0, "")
     assert "namespaces      1\n" in good.stdout
     (config / "bad.yaml").write_text(
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {prots: []}\n"
     )
     deadline = time.monotonic() + 5
-    while (bad := ambient("control", "status", "--state-dir", state)).returncode == 0:
+    while (bad := ambient("status", "--state-dir", state)).returncode == 0:
         assert time.monotonic() < deadline
     assert bad.returncode == 1
     assert (
         "error    bad.yaml: line 4: Service default/a: spec.prots is unknown; did you mean ports?\n"
         in bad.stdout
     )
-    nobody = ambient("control", "forget-node", "n9", "--state-dir", state)
+    nobody = ambient("node", "forget", "n9", "--state-dir", state)
     assert (nobody.returncode, nobody.stderr) == (1, "error: node n9 has no workloads here\n")
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
@@ -78,7 +78,7 @@ def test_an_operators_first_minutes(running):
     ("words", "code", "said"),
     [
         (("control", "--config", "/nonexistent", "--state-dir", "STATE"), 1, "error: --config /nonexistent cannot be read as a folder"),
-        (("control", "status", "--state-dir", "STATE"), 3, "error: no control plane answers on"),
+        (("status", "--state-dir", "STATE"), 3, "error: no control plane answers on"),
         (("token", "create", "--state-dir", "STATE"), 2, "--node"),
         (("token", "create", "--node", "n", "--ttl", "0", "--state-dir", "STATE"), 2, "--ttl"),
         (("nonsense",), 2, "nonsense"),

@@ -282,7 +282,7 @@ def test_what_is_refused_is_shown_with_who_and_why_and_sent_again_when_it_change
         (bad,) = until(stream, ADDRESS, lambda _: True)
         stream.refuse(bad, f"decode failed: {uid('a')}: 10.9.2.1 is not mine")
         deadline = time.monotonic() + 10
-        while (sentence := "refuses Address") not in (status := world.ambient("control", "status")):
+        while (sentence := "refuses Address") not in (status := world.ambient("status")):
             assert time.monotonic() < deadline, status
         said = " ".join(status.split())
         assert "node far" in said, sentence
@@ -296,7 +296,7 @@ def test_what_is_refused_is_shown_with_who_and_why_and_sent_again_when_it_change
         assert again.resources.keys() == {uid("a")}
         stream.acknowledge(again)
         deadline = time.monotonic() + 10
-        while "refuses" in (status := world.ambient("control", "status")):
+        while "refuses" in (status := world.ambient("status")):
             assert time.monotonic() < deadline, status
 
 

@@ -189,7 +189,7 @@ def test_a_name_belongs_to_the_first_node_until_it_lets_go():
     world.report("n2", workload(ip="10.0.0.2"), full=True)
     assert world.word("n2").why == (
         "workload shop/web: node n1 has a workload of that name; take another name, or if that node is gone for good "
-        "run `ambient control forget-node n1`"
+        "run `ambient node forget n1`"
     )
     assert world.published().node == "n1"
     world.index.forget_node("n1")

@@ -135,7 +135,7 @@ class Victim:
             case "daemon":
                 self.node.workload("list")
             case "control":
-                self.scene.mesh.operate("control", "status")
+                self.scene.mesh.operate("status")
             case _:
                 self.node.get("/config_dump")
 

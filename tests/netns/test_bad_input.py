@@ -111,9 +111,10 @@ def filled(world: World, message: str) -> str:
 
 
 def says(ran: CompletedProcess[str], message: str) -> None:
-    """It ended with this sentence alone, and exit code 1."""
+    """It ended with this sentence alone, and exit code 1, or 3 if that is who does not answer."""
     said = [line for line in ran.stderr.splitlines() if " INFO " not in line]
-    assert (ran.returncode, ran.stdout, said) == (1, "", [f"error: {message}"])
+    code = 3 if message.startswith(("no control plane answers", "no node daemon answers")) else 1
+    assert (ran.returncode, ran.stdout, said) == (code, "", [f"error: {message}"])
 
 
 def works(world: World) -> None:
@@ -214,7 +215,7 @@ def configured(world: World) -> list[Any]:
 
 
 def ask_status(mesh: Mesh) -> tuple[int, dict[str, Any]]:
-    ran = mesh.host.run(AMBIENT, "control", "status", "--state-dir", mesh.state, "--output", "json")
+    ran = mesh.host.run(AMBIENT, "status", "--state-dir", mesh.state, "--output", "json")
     status: dict[str, Any] = json.loads(ran.stdout)
     return ran.returncode, status
 
@@ -335,7 +336,7 @@ def node_command(world: World, name: str, folder: str | None = None) -> tuple[ob
 
 
 ROOT_NEEDED = "needs root, to enter the network namespaces of workloads; run it as root"
-NO_CONTROL = "is `ambient control` running, with this --state-dir, and are you root?"
+NO_CONTROL = "Permission denied; is `ambient control` running, with this --state-dir, and are you root?"
 WITHOUT_ROOT: dict[str, tuple[Command, str]] = {
     "node": (lambda world: node_command(world, "amb-none", "none"), f"ambient node {ROOT_NEEDED}"),
     "uninstall": (
@@ -356,7 +357,7 @@ WITHOUT_ROOT: dict[str, tuple[Command, str]] = {
         "no control plane answers on {control/state/control.sock}: " + NO_CONTROL,
     ),
     "status": (
-        lambda world: (AMBIENT, "control", "status", "--state-dir", world.mesh.state),
+        lambda world: (AMBIENT, "status", "--state-dir", world.mesh.state),
         "no control plane answers on {control/state/control.sock}: " + NO_CONTROL,
     ),
 }
