@@ -1,7 +1,12 @@
 """The sentence for each way in which an object of the Gateway API, of Linkerd or of our own can be bad."""
 
+from copy import deepcopy
+from time import process_time
+
 import pytest
 import yaml
+from control.written import objects
+from hypothesis import given, settings, strategies as st
 
 from ambient.control.translate.kind import Untranslatable
 from ambient.control.translate.kinds import translate
@@ -340,3 +345,52 @@ def test_every_bad_object_has_its_sentence(golden):
         f"{what}: {sentence(document(kind, '{}', *where))}" for what, (kind, *where) in METADATA.items()
     ]
     golden("bad-routes.txt", "".join(f"{line}\n" for line in lines))
+
+
+JUNK = st.sampled_from(
+    [None, True, -1, 2**70, 1.5, float("nan"), "", "*", "(", "/" * 5000, "a" * 5000 + " ", "\0", "1h", [], {}, [None], {"a": 1}, ["x"] * 200]
+).map(deepcopy)  # fmt: skip
+
+
+def places(value, path=()):
+    """Where something could stand in the place of something else."""
+    if path:
+        yield path
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for step, inner in entries:
+        yield from places(inner, (*path, step))
+
+
+@settings(max_examples=100)
+@given(objects(), st.data())
+def test_whatever_stands_in_a_wrong_place_is_told_at_once(written, data):
+    for _ in range(data.draw(st.integers(1, 2))):
+        *above, last = data.draw(
+            st.sampled_from([path for path in places(written) if path[0] in {"metadata", "spec"}])
+        )
+        place = written
+        for step in above:
+            place = place[step]
+        place[last] = data.draw(JUNK)
+    began = process_time()
+    problems = ()
+    try:
+        hash(translate(written, ROOTS).object)
+    except Untranslatable as error:
+        problems = error.problems
+    assert process_time() - began < 1
+    assert all(problem.text and "alidation" not in problem.text for problem in problems)
+
+
+def test_a_header_value_that_nearly_fits_takes_no_time():
+    header = "{name: a, value: '" + "x" * 4000 + " '}"
+    began = process_time()
+    sentence(
+        document(
+            "HTTPRoute",
+            filters("{type: RequestHeaderModifier, requestHeaderModifier: {set: [" + header + "]}}"),
+        )
+    )
+    assert process_time() - began < 1

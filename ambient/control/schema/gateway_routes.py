@@ -37,7 +37,7 @@ _HOSTNAME: Final = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9](
 _ORIGIN: Final = re.compile(r"\*|https?://(\*|(\*\.)?[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*)(:[0-9]{1,5})?")
 _GRPC_SERVICE: Final = re.compile(r"\.?[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 _GRPC_METHOD: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_HEADER_VALUE: Final = re.compile(r"[!-~]+([\t ]?[!-~]+)*")
+_HEADER_VALUE: Final = re.compile(r"[!-~]+([\t ][!-~]+)*")
 
 
 def _hostname(name: str) -> str:

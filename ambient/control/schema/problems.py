@@ -89,6 +89,10 @@ def _text(details: ErrorDetails, shape: type[Shape]) -> str:
             return f"has {len(value)} characters; the most is {details['ctx']['max_length']}"
         case "string_too_short":
             return "is empty; write something, or leave it out"
+        case "float_type" | "float_parsing":
+            return f"is {say(value)}; it is a number, without quotes"
+        case "string_unicode":
+            return "has half a character in it; write it in UTF-8"
         case "bool_type":
             return f"is {say(value)}; it is true or false"
         case "tuple_type" | "list_type":
