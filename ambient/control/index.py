@@ -50,6 +50,7 @@ from ambient.control.objects import (
     SelectingService,
     Selector,
     ServiceAccount,
+    ServiceEntry,
     ServiceProfile,
     Telemetry,
     VirtualService,
@@ -61,7 +62,7 @@ from ambient.control.problem import Problem
 from ambient.control.routes.book import Book
 from ambient.control.schema.shape import is_dns_name
 from ambient.control.selection import Selection
-from ambient.control.slices import Slices, Told, ports_of, unserved
+from ambient.control.slices import Slices, Told, parts, ports_of, unserved
 from ambient.control.translate.kubernetes import dataplane_mode
 from ambient.control.translate.kubernetes_workloads import SERVICE_NAME
 from ambient.core import delta
@@ -76,10 +77,14 @@ from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
 
 _Name: TypeAlias = tuple[type[Resource], str]
+_Claim: TypeAlias = NetworkAddress | str
+"""What only one object can have: an address, or as a text the key of a service."""
 
 _FRESH: Final = ""
 """In place of a reason: an object that was not judged yet."""
 
+_OF_SERVICES: Final = frozenset({"Service", "ServiceEntry"})
+"""Kinds whose addresses are nobody's who serves."""
 _WORKLOAD: Final = "workload"
 """In place of a kind: of what nodes tell."""
 
@@ -131,8 +136,10 @@ class Index:
         self._came: dict[tuple[str, str], int] = {}
         """In which order workloads came, by node and uid."""
         self._numbers = itertools.count()
-        self._claims: dict[NetworkAddress, Key] = {}
-        self._claimed: dict[Key, tuple[NetworkAddress, ...]] = {}
+        self._claims: dict[_Claim, Key] = {}
+        self._claimed: dict[Key, tuple[_Claim, ...]] = {}
+        self._entries: dict[Key, ServiceEntry] = {}
+        """As they stand."""
         self._refused: dict[Key, str] = {}
         """Objects that another one stands in the way of."""
         self._orders: dict[str, dict[str, Order]] = {}
@@ -199,15 +206,15 @@ class Index:
         return tuple(self._registered)
 
     def taken(self, objects: Mapping[Key, Object]) -> Mapping[Key, str]:
-        """Which of these objects could not be in the mesh as another one has their address, and why."""
+        """Which of these objects could not be in the mesh as another one has what they want, and why."""
         found: dict[Key, str] = {}
-        claims: dict[NetworkAddress, Key] = {}
+        claims: dict[_Claim, Key] = {}
         for key, wanted in objects.items():
-            for address in _addresses(wanted):
-                holder = self._claims.get(address)
+            for claim in _claims_of(wanted):
+                holder = self._claims.get(claim)
                 if holder is None or holder in objects:
-                    holder = claims.setdefault(address, key)
-                why = _why_not(address, key, holder)
+                    holder = claims.setdefault(claim, key)
+                why = _why_not(claim, key, holder)
                 if why is not None:
                     found[key] = why
         return found
@@ -240,8 +247,8 @@ class Index:
                     pass
                 case _:
                     self._touch(key, touched)
-            if isinstance(was := before.get(key), EndpointSlice):
-                touched.members |= self._named_elsewhere(was)
+            for one in _slices_of(before.get(key)):
+                touched.members |= self._named_elsewhere(one)
         for key in gone:
             self._withdraw(key)
         self._place(changed)
@@ -308,6 +315,8 @@ class Index:
                 self._services[key.namespace].drop(key.name)
             case "WorkloadEntry" | "Pod":
                 self._members.get(key.namespace, {}).pop(self._uid(key), None)
+            case "ServiceEntry":
+                self._drop_entry(key)
             case "EndpointSlice":
                 self._slices.drop(key.namespace, key.name)
             case "PeerAuthentication":
@@ -330,7 +339,7 @@ class Index:
                     self._policies[key.namespace].hold(key.name, policy, _selector(policy))
                 case EndpointSlice() as one:
                     self._slices.hold(one)
-                case SelectingService() | WorkloadEntry() | Pod():
+                case SelectingService() | ServiceEntry() | WorkloadEntry() | Pod():
                     self._refused[key] = _FRESH
                 case Deployment():
                     pass
@@ -358,7 +367,7 @@ class Index:
             if key.kind == "Pod" and self._uid(key._replace(kind=_WORKLOAD)) in self._node_of:
                 self._hide(key, touched)
                 continue
-            why = self._claim(key, tuple(_addresses(wanted)))
+            why = self._claim(key, tuple(_claims_of(wanted)))
             if why is not None:
                 self._refused[key] = why
                 continue
@@ -366,6 +375,8 @@ class Index:
             self._touch(key, touched)
             if isinstance(wanted, SelectingService):
                 self._services[key.namespace].hold(key.name, wanted, wanted.selector)
+            elif isinstance(wanted, ServiceEntry):
+                self._hold_entry(wanted)
             elif isinstance(wanted, WorkloadEntry):
                 self._join(of_entry(wanted, self.settings.cluster))
             elif isinstance(wanted, Pod):
@@ -376,6 +387,23 @@ class Index:
                 self._withdraw(key)
                 self._refused[key] = why
                 self._touch(key, touched)
+
+    def _hold_entry(self, entry: ServiceEntry) -> None:
+        self._drop_entry(entry.key)
+        self._entries[entry.key] = entry
+        for name, service, slices in parts(entry):
+            self._services[entry.namespace].hold(name, service, service.selector)
+            for one in slices:
+                self._slices.hold(one)
+
+    def _drop_entry(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        for name, _, slices in parts(entry):
+            self._services[key.namespace].drop(name)
+            for one in slices:
+                self._slices.drop(one.namespace, one.name)
 
     def _join(self, member: Member) -> None:
         members = self._members.setdefault(member.namespace, {})
@@ -390,23 +418,23 @@ class Index:
             self._withdraw(pod)
             self._touch(pod, touched)
 
-    def _claim(self, key: Key, addresses: tuple[NetworkAddress, ...]) -> str | None:
-        for address in addresses:
-            why = _why_not(address, key, self._claims.get(address))
+    def _claim(self, key: Key, claims: tuple[_Claim, ...]) -> str | None:
+        for claim in claims:
+            why = _why_not(claim, key, self._claims.get(claim))
             if why is not None:
                 return why
         self._release(key)
-        for address in addresses:
-            self._claims[address] = key
-        self._claimed[key] = addresses
+        for claim in claims:
+            self._claims[claim] = key
+        self._claimed[key] = claims
         return None
 
-    def _release(self, key: Key) -> tuple[NetworkAddress, ...]:
-        addresses = self._claimed.pop(key, ())
-        for address in addresses:
-            if self._claims[address] == key:
-                del self._claims[address]
-        return addresses
+    def _release(self, key: Key) -> tuple[_Claim, ...]:
+        claims = self._claimed.pop(key, ())
+        for claim in claims:
+            if self._claims[claim] == key:
+                del self._claims[claim]
+        return claims
 
     # Registrations
 
@@ -555,7 +583,7 @@ class Index:
         return {
             (holder.namespace, self._uid(holder))
             for holder in holders
-            if holder is not None and holder.kind != "Service" and holder.namespace != one.namespace
+            if holder is not None and holder.kind not in _OF_SERVICES and holder.namespace != one.namespace
         }
 
     def _render(self, touched: _Touched) -> Delta:
@@ -655,7 +683,8 @@ class Index:
                         why = f"is {holder}'s; list the endpoints of that service"
                     if why is not None:
                         warnings.append(f"{one.key}: address {ip} {why}")
-                    elif holder is None:
+                    elif holder is None or holder.kind in _OF_SERVICES:
+                        # What an entry calls its own address is where it goes as well, if it lists that.
                         found.setdefault(ip, []).append(Told(one, endpoint))
         return found
 
@@ -790,6 +819,9 @@ def _resolved(service: SelectingService, member: Member, warnings: list[str]) ->
     ports: list[Port] = []
     for port in service.ports:
         match port.target:
+            case int() as number if service.kind == "ServiceEntry":
+                # Source: a WorkloadEntry's ports are named as those of the ServiceEntry.
+                ports.append(Port(port.service_port, member.ports.get(port.name, number)))
             case int() as number:
                 ports.append(Port(port.service_port, number))
             case str() as name if name in member.ports:
@@ -808,10 +840,15 @@ def _selector(policy: AuthorizationPolicy) -> Selector | None:
     return policy.selector if authorization and authorization.scope is Scope.WORKLOAD_SELECTOR else None
 
 
-def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
+def _claims_of(wanted: Object | None) -> Iterator[_Claim]:
     match wanted:
         case SelectingService(service, _, _):
+            yield service.key
             yield from service.addresses
+        case ServiceEntry():
+            for one in wanted.services:
+                yield one.service.key
+                yield from one.service.addresses
         case WorkloadEntry():
             yield NetworkAddress(wanted.network, wanted.address)
         case Pod() if not wanted.host_network:
@@ -820,11 +857,26 @@ def _addresses(wanted: Object) -> Iterator[NetworkAddress]:
             return
 
 
-def _why_not(address: NetworkAddress, key: Key, holder: Key | None) -> str | None:
-    why = _unusable(address.ip)
-    if why is None and holder not in {None, key} and not _are_same(key, holder):
+def _slices_of(was: Object | None) -> Iterator[EndpointSlice]:
+    match was:
+        case EndpointSlice():
+            yield was
+        case ServiceEntry():
+            for _, _, slices in parts(was):
+                yield from slices
+        case _:
+            return
+
+
+def _why_not(claim: _Claim, key: Key, holder: Key | None) -> str | None:
+    is_others = holder not in {None, key} and not _are_same(key, holder)
+    if isinstance(claim, str):
+        host = claim.partition("/")[2]
+        return f"host {host} is {holder}'s already; name another, or remove that one" if is_others else None
+    why = _unusable(claim.ip)
+    if why is None and is_others:
         why = f"is {holder}'s already; give it another, or remove that one"
-    return None if why is None else f"address {address.ip} {why}"
+    return None if why is None else f"address {claim.ip} {why}"
 
 
 def _are_same(key: Key, holder: Key | None) -> bool:

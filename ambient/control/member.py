@@ -132,17 +132,18 @@ def of_registered(
 def of_endpoint(namespace: str, address: IpAddress, told: tuple[SliceEndpoint, ...], cluster: str) -> Member:
     """Something that an EndpointSlice names and nobody else tells of."""
     node = next((one.node for one in told if one.node), "")
-    zone = next((one.zone for one in told if one.zone), "")
+    locality = next((one.locality for one in told if one.locality != Locality()), Locality())
     return Member(
         uid=f"{cluster}/discovery.k8s.io/EndpointSlice/{namespace}/{address}",
         name=str(address),
         namespace=namespace,
-        service_account="default",
+        service_account=told[0].service_account,
         addresses=(address,),
-        labels=Map(),
+        labels=Map({name: value for one in reversed(told) for name, value in one.labels.items()}),
         ports={},
         node=node,
-        locality=Locality(zone=zone),
+        locality=locality,
+        capacity=max(one.capacity for one in told),
         status=_status(is_healthy=any(one.is_ready for one in told)),
     )
 

@@ -102,11 +102,40 @@ class SelectingService:
     """What its annotations say of requests for it."""
     waypoint: WaypointName | None = None
     """None: as its namespace has it."""
+    kind: str = "Service"
 
     @property
     def key(self) -> Key:
         """Its name in the configuration."""
-        return Key("Service", self.service.namespace, self.service.name)
+        return Key(self.kind, self.service.namespace, self.service.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEndpoint:
+    """Who serves a ServiceEntry, by address."""
+
+    address: IpAddress
+    ports: Map[str, int]
+    """Its own, by names of the service's ports; the service says the others."""
+    labels: Map[str, str]
+    service_account: str
+    locality: Locality
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """A service that no cluster tells of: one for each of its hosts, with the same endpoints."""
+
+    namespace: str
+    name: str
+    services: tuple[SelectingService, ...]
+    endpoints: tuple[ServiceEndpoint, ...]
+
+    @property
+    def key(self) -> Key:
+        """Its name in the configuration."""
+        return Key("ServiceEntry", self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +198,11 @@ class SliceEndpoint:
     is_ready: bool
     pod: str
     """Its name, in the slice's namespace; empty: it is none."""
-    node: str
-    zone: str
+    node: str = ""
+    locality: Locality = Locality()  # noqa: RUF009
+    labels: Map[str, str] = Map()  # noqa: RUF009
+    service_account: str = "default"
+    capacity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +216,13 @@ class EndpointSlice:
     endpoints: tuple[SliceEndpoint, ...]
     ports: tuple[SlicePort, ...] | None
     """None: every port of the service, as it is."""
+    told_by: Key | None = None
+    """The object that it is a part of; None: it is one itself."""
 
     @property
     def key(self) -> Key:
-        """Its name in the configuration."""
-        return Key("EndpointSlice", self.namespace, self.name)
+        """Its name in the configuration, or that of the object it is a part of."""
+        return self.told_by or Key("EndpointSlice", self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +504,7 @@ Object: TypeAlias = (
     Namespace
     | ServiceAccount
     | SelectingService
+    | ServiceEntry
     | WorkloadEntry
     | Pod
     | EndpointSlice

@@ -10,12 +10,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from ambient.control.objects import EndpointSlice, Key, SelectingService, SliceEndpoint
+from ambient.control.objects import (
+    EndpointSlice,
+    SelectingService,
+    ServiceEntry,
+    SliceEndpoint,
+    SlicePort,
+)
 from ambient.core.model.address import IpAddress
 from ambient.core.model.service import Port
 
 _Who: TypeAlias = IpAddress | tuple[str, str]
 """By address, or by namespace and name of a pod."""
+_Id: TypeAlias = tuple[str, str]
+"""Namespace and name of a slice."""
 
 
 class Told(NamedTuple):
@@ -30,7 +38,7 @@ class Slices:
 
     def __init__(self) -> None:
         self._held = defaultdict[str, dict[str, EndpointSlice]](dict)
-        self._naming = defaultdict[_Who, dict[Key, Told]](dict)
+        self._naming = defaultdict[_Who, dict[_Id, Told]](dict)
 
     def hold(self, one: EndpointSlice) -> None:
         """Hold it, in place of any of its name."""
@@ -38,7 +46,7 @@ class Slices:
         self._held[one.namespace][one.name] = one
         for endpoint in one.endpoints:
             for who in _named(one, endpoint):
-                self._naming[who][one.key] = Told(one, endpoint)
+                self._naming[who][one.namespace, one.name] = Told(one, endpoint)
 
     def drop(self, namespace: str, name: str) -> None:
         """Hold it no longer, if it was held."""
@@ -47,20 +55,55 @@ class Slices:
             return
         for endpoint in one.endpoints:
             for who in _named(one, endpoint):
-                self._naming[who].pop(one.key, None)
+                self._naming[who].pop((one.namespace, one.name), None)
                 if not self._naming[who]:
                     del self._naming[who]
 
     def of(self, namespace: str) -> Iterable[EndpointSlice]:
-        """Those of a namespace."""
-        return self._held.get(namespace, {}).values()
+        """Those of a namespace, in the order of their names."""
+        held = self._held.get(namespace, {})
+        return [held[name] for name in sorted(held)]
 
     def naming(self, namespace: str, pod: str, addresses: Iterable[IpAddress]) -> Iterable[Told]:
         """What is said of a pod, or of whoever has one of the addresses."""
-        found: dict[Key, Told] = {}
+        found: dict[_Id, Told] = {}
         for who in (*addresses, (namespace, pod)):
             found |= self._naming.get(who, {})
-        return found.values()
+        return [found[name] for name in sorted(found)]
+
+
+def parts(entry: ServiceEntry) -> Iterator[tuple[str, SelectingService, tuple[EndpointSlice, ...]]]:
+    """Each service of an entry, under a name that no Service can have, and slices of its endpoints."""
+    for i, service in enumerate(entry.services):
+        name = f"{entry.key.kind}/{entry.name}/{i}"
+        yield (
+            name,
+            service,
+            tuple(
+                EndpointSlice(
+                    entry.namespace,
+                    f"{name}/{j}",
+                    name,
+                    (
+                        SliceEndpoint(
+                            (endpoint.address,),
+                            is_ready=True,
+                            pod="",
+                            locality=endpoint.locality,
+                            labels=endpoint.labels,
+                            service_account=endpoint.service_account,
+                            capacity=endpoint.capacity,
+                        ),
+                    ),
+                    tuple(
+                        SlicePort(port.name, endpoint.ports.get(port.name, int(port.target)))
+                        for port in service.ports
+                    ),
+                    told_by=entry.key,
+                )
+                for j, endpoint in enumerate(entry.endpoints)
+            ),
+        )
 
 
 def ports_of(service: SelectingService, one: EndpointSlice) -> tuple[Port, ...]:

@@ -31,6 +31,10 @@ def balancer(text):
     return policy(f"{{loadBalancer: {text}}}")
 
 
+def service_entry(spec):
+    return _object("networking.istio.io/v1", "ServiceEntry", f"{{hosts: [a.com], {spec}}}")
+
+
 def telemetry(spec):
     return _object("telemetry.istio.io/v1", "Telemetry", spec)
 
@@ -184,6 +188,41 @@ BAD = {
     "outlier-interval": policy("{outlierDetection: {interval: 10}}"),
     "tls-mode": policy("{tls: {mode: STRICT}}"),
     "budget-percent": policy("{retryBudget: {percent: 120}}"),
+    "entry-without-hosts": _object("networking.istio.io/v1", "ServiceEntry", "{resolution: NONE}"),
+    "entry-no-hosts": _object("networking.istio.io/v1", "ServiceEntry", "{hosts: []}"),
+    "entry-every-host": _object("networking.istio.io/v1", "ServiceEntry", "{hosts: ['*']}"),
+    "entry-host-twice": _object("networking.istio.io/v1", "ServiceEntry", "{hosts: [a.com, A.com]}"),
+    "entry-unknown": service_entry("resolutoin: NONE"),
+    "entry-location": service_entry("location: OUTSIDE"),
+    "entry-resolution": service_entry("resolution: DNS_ROUND"),
+    "entry-address": service_entry("addresses: [db.example.com]"),
+    "entry-range-by-dns": service_entry("resolution: DNS, addresses: [10.0.0.0/8]"),
+    "entry-port-nameless": service_entry("ports: [{number: 80}]"),
+    "entry-port-zero": service_entry("ports: [{number: 0, name: a}]"),
+    "entry-port-twice": service_entry("ports: [{number: 80, name: a}, {number: 80, name: b}]"),
+    "entry-port-name-twice": service_entry("ports: [{number: 80, name: a}, {number: 81, name: a}]"),
+    "entry-port-protocol": service_entry("ports: [{number: 80, name: a, protocol: HTTP3}]"),
+    "entry-target-port": service_entry("ports: [{number: 80, name: a, targetPort: 65536}]"),
+    "entry-endpoints-and-selector": service_entry(
+        "resolution: STATIC, endpoints: [{address: 10.0.0.1}], workloadSelector: {labels: {a: b}}"
+    ),
+    "entry-endpoints-of-none": service_entry("endpoints: [{address: 10.0.0.1}]"),
+    "entry-endpoints-of-one-name": service_entry(
+        "resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.com}, {address: b.com}]"
+    ),
+    "entry-endpoint-by-name": service_entry("resolution: STATIC, endpoints: [{address: db.example.com}]"),
+    "entry-endpoint-without-address": service_entry("resolution: STATIC, endpoints: [{labels: {a: b}}]"),
+    "entry-endpoint-port": service_entry(
+        "resolution: STATIC, ports: [{number: 80, name: web}], endpoints: [{address: 10.0.0.1, ports: {http: 80}}]"
+    ),
+    "entry-endpoint-weight": service_entry(
+        "resolution: STATIC, endpoints: [{address: 10.0.0.1, weight: -1}]"
+    ),
+    "entry-endpoint-locality": service_entry(
+        "resolution: STATIC, endpoints: [{address: 10.0.0.1, locality: a/b/c/d}]"
+    ),
+    "entry-selector-misspelt": service_entry("workloadSelector: {matchLabels: {a: b}}"),
+    "entry-export-to": service_entry("exportTo: [Shop]"),
     "telemetry-unknown": telemetry("{accessLog: []}"),
     "telemetry-two-ways": telemetry(
         "{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: s}]}"

@@ -39,6 +39,17 @@ kind: Service
 metadata: {name: db, namespace: shop}
 spec: {clusterIP: 10.88.0.2, ports: [{name: sql, port: 5432}]}
 """
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out, namespace: shop}
+spec:
+  hosts: [out.example.com]
+  resolution: STATIC
+  addresses: [10.88.0.4]
+  ports: [{name: sql, number: 5432}]
+  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2, labels: {version: v1}}]
+"""
 DEPLOYMENT = """
 apiVersion: apps/v1
 kind: Deployment
@@ -336,6 +347,7 @@ choices = st.lists(
                     WEB, DB, pod(), pod(ready=False), pod("b", "10.0.0.2"), pod("c", "10.0.0.1"), listed(at("10.0.0.1"), at("10.0.0.2")),
                     listed(at("10.0.0.2", ", targetRef: {kind: Pod, name: web}"), name="x", service="web"),
                     listed(at("10.0.0.1"), namespace="bank"), DB.replace("shop", "bank").replace("0.2", "0.3"), DEPLOYMENT,
+                    ENTRY, ENTRY.replace("shop", "bank").replace("0.4", "0.5"), ENTRY.replace("0.2", "0.3"),
                 ]
             )
         ),
@@ -345,7 +357,7 @@ choices = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(choices)
 def test_what_is_published_depends_on_what_is_there_and_not_on_how_it_came(steps):
     """An address that several want is a matter of who came first, so those worlds are only checked for errors."""

@@ -9,6 +9,7 @@ from immutables import Map
 from ambient.control.objects import Deployment, EndpointSlice, Pod, SliceEndpoint, SlicePort
 from ambient.control.translate.kind import Untranslatable
 from ambient.control.translate.kinds import translate
+from ambient.core.model.workload import Locality
 
 POD = """
 apiVersion: v1
@@ -146,7 +147,9 @@ def test_a_deployment():
 def test_an_endpoint_slice():
     translated = read(SLICE)
     assert translated.warnings == ()
-    endpoint = SliceEndpoint((ip_address("10.0.0.9"),), is_ready=True, pod="", node="n1", zone="z1")
+    endpoint = SliceEndpoint(
+        (ip_address("10.0.0.9"),), is_ready=True, pod="", node="n1", locality=Locality(zone="z1")
+    )
     assert translated.object == EndpointSlice("shop", "db-1", "db", (endpoint,), (SlicePort("sql", 5432),))
 
 

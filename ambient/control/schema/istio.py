@@ -27,7 +27,6 @@ _SUBSET: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _SHORTEST: Final = timedelta(milliseconds=1)
 _MOST: Final = 2**31 - 1
 _PREDEFINED: Final = {".", "*", "~"}
-_LABEL_NAME: Final = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
 
 def _host(text: str) -> str:
@@ -75,13 +74,6 @@ def _subset(name: str) -> str:
     return name
 
 
-def _labels(labels: dict[str, str]) -> dict[str, str]:
-    for name in labels:
-        if _LABEL_NAME.fullmatch(name) is None:
-            raise wrong(f"has the label {say(name)}; a label is a name, or a domain, / and a name")
-    return labels
-
-
 Many: TypeAlias = Annotated[tuple[T, ...], Field(strict=False)]
 """A list."""
 Host: TypeAlias = Annotated[str, AfterValidator(_host)]
@@ -95,7 +87,6 @@ WholePercent: TypeAlias = Annotated[int, AfterValidator(between(0, 100))]
 SubsetName: TypeAlias = Annotated[str, AfterValidator(_subset)]
 Regex: TypeAlias = Annotated[str, AfterValidator(regex)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]
-Labels: TypeAlias = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
 class StringMatch(Shape):

@@ -12,7 +12,6 @@ from ambient.control.schema.istio import (
     Duration,
     ExportTo,
     Host,
-    Labels,
     Many,
     Percent,
     SubsetName,
@@ -21,6 +20,7 @@ from ambient.control.schema.istio import (
 from ambient.control.schema.shape import (
     Document,
     HeaderName,
+    Labels,
     PortNumber,
     Shape,
     WorkloadSelector,

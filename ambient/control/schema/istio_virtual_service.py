@@ -17,7 +17,6 @@ from ambient.control.schema.istio import (
     ExactHost,
     ExportTo,
     Host,
-    Labels,
     Many,
     Percent,
     Regex,
@@ -28,6 +27,7 @@ from ambient.control.schema.istio import (
 from ambient.control.schema.shape import (
     Document,
     Label,
+    Labels,
     Network,
     PortNumber,
     Shape,

@@ -14,6 +14,7 @@ from ambient.control.schema import kubernetes_workloads as schema
 from ambient.control.schema.shape import say
 from ambient.control.translate.kind import Kind, Translated, Untranslatable
 from ambient.core.model.address import IpAddress, unmapped
+from ambient.core.model.workload import Locality
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 _TUNNEL: Final = "ambient.dev/tunnel"
@@ -123,7 +124,7 @@ def _endpoints(read: schema.EndpointSliceDocument, warnings: list[Problem]) -> I
             is_ready=conditions.ready is not False and not conditions.terminating,
             pod=endpoint.target_ref.name if endpoint.target_ref is not None and is_pod else "",
             node=endpoint.node_name or "",
-            zone=endpoint.zone or "",
+            locality=Locality(zone=endpoint.zone or ""),
         )
         if endpoint.hostname:
             warnings.append(
