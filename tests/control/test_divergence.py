@@ -1,12 +1,18 @@
 """What a node holds is not what the control plane has, by whoever's fault: it is found, counted, told and healed."""
 
 import asyncio
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from control.test_control import ENTRY, Node, bootstrap, control_plane
 
-from ambient.rpc.subscription import TYPES
-from ambient.rpc.wire import ADDRESS, RawResource, Update
+from ambient.aio.watch import Watch
+from ambient.proxy.mesh import Mesh
+from ambient.rpc.channel import Dialer
+from ambient.rpc.encoding import encode_resource
+from ambient.rpc.subscription import TYPES, Subscription
+from ambient.rpc.wire import ADDRESS, RawResource, Update, encode
 
 UID = "local/networking.istio.io/WorkloadEntry/shop/"
 
@@ -87,6 +93,34 @@ async def test_a_divergence_that_stays_is_counted_and_the_stream_is_left_alone(
         control._publisher.state_checksums()
         await counted(node, types * (types + 1) // 2 + 2 * types)
         assert set(control._publisher._subscribers) == streams
+
+
+async def test_a_snapshot_that_was_damaged_on_disk_is_healed_when_the_stream_begins(tmp_path, entries):
+    """Its versions are those of the control plane, so only the checksum can tell."""
+
+    async with control_plane(tmp_path) as control:
+        credentials = await bootstrap(control)
+        async with Node(control, credentials) as node:
+            await node.until_synced()
+        before = tuple(node.held)
+        workload = node.snapshot.workloads[f"{UID}a"]
+        wrong = encode_resource(replace(workload, addresses=(ip_address("10.66.6.6"),)))
+        damaged = tuple(replace(raw, body=wrong.body) if raw.name == wrong.name else raw for raw in before)
+        (tmp_path / "snapshot").write_bytes(encode(Update(damaged)))
+
+        heir = Mesh(tmp_path / "snapshot", lambda *_: None, lambda _: None, lambda *_: None, lambda *_: {})
+        heir.restore_from_disk()
+        assert heir.snapshot.workload_at(ip_address("10.66.6.6")) is not None
+        dialer = Dialer(f"127.0.0.1:{control.node_port}", Watch(credentials))
+        subscription = Subscription(dialer, "n1", heir.held)
+        running = asyncio.create_task(subscription.run(heir.deliver))
+        async with asyncio.timeout(5):
+            while heir.snapshot.workloads != node.snapshot.workloads:
+                await asyncio.sleep(0.01)
+        assert subscription.divergences == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await dialer.close()
 
 
 async def counted(node, divergences):
