@@ -245,3 +245,27 @@ def test_an_object_with_very_many_faults_is_named_a_few_times():
         made.errors[-1]
         == "x.yaml: line 1: AuthorizationPolicy shop/p: has more than 20 faults; mend these first"
     )
+
+
+def test_what_is_bad_changes_nothing():
+    good = (
+        NAMESPACE % "shop"
+        + "---\n"
+        + SERVICE
+        + "{clusterIP: 10.9.0.1}\n---\n"
+        + POLICY
+        + "{rules: [{}]}\n---\n"
+        + PEER
+    )
+    good += "{mtls: {mode: STRICT}}\n---\n" + ENTRY % ("a", "10.0.0.1")
+    made = catalog(x=good)
+    stood = made.objects
+    assert (len(stood), made.errors) == (5, ())
+    for name, text in BAD.items():
+        change(made, x=good, y=text)
+        assert made.objects == stood, name
+        change(made, x=text)
+        kept = {key: value for key, value in made.objects.items() if key in stood}
+        assert all(stood[key] == value for key, value in kept.items()), name
+        change(made, x=good, removed=["y"])
+        assert (made.objects, made.errors) == (stood, ()), name

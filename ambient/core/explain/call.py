@@ -11,6 +11,7 @@ from ambient.core.explain.answer import Explanation, Step, Topic, Verdict
 from ambient.core.explain.ends import End, ends_of
 from ambient.core.explain.parties import Called, find_destination, find_source, of
 from ambient.core.model.address import SocketAddress
+from ambient.core.model.service import AppProtocol
 from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.outbound import Direct, Refuse, Tunnel
 
@@ -47,6 +48,7 @@ def _walk(
         return
     if called.service is not None:
         yield from _service(called.service, port, circumstances)
+        yield from _opaque(called.service, port, question)
     target = SocketAddress(called.ip, port)
     failing = False
     if called.service is not None:
@@ -132,8 +134,28 @@ def _service(service: Service, port: int, circumstances: Circumstances) -> Itera
     listed = {one.service_port: one.target_port for one in service.ports}
     if port in listed:
         behind = f"port {listed[port]}" if listed[port] else "a named port"
-        said = f"port {port} of {service.key} leads to {behind} of its endpoints"
+        said = f"port {port}{_declared(service, port)} of {service.key} leads to {behind} of its endpoints"
         yield Step(Topic.SERVICE, Verdict.OK, said, of(service, "spec.ports"))
+
+
+def _declared(service: Service, port: int) -> str:
+    _, name, protocol = service.declaration(port)
+    words = [word for word in (name, "" if protocol is None else protocol.value) if word]
+    return f" ({', '.join(dict.fromkeys(words))})" if words else ""
+
+
+def _opaque(service: Service, port: int, question: Question) -> Iterator[Step]:
+    """A request on a port of which it is said that there are none."""
+    protocol = service.declaration(port).protocol
+    if protocol in {AppProtocol.TCP, AppProtocol.TLS} and (question.method or question.path):
+        yield Step(
+            Topic.PROTOCOL,
+            Verdict.WARNING,
+            f"port {port} of {service.key} is declared {protocol.value}: nobody looks into its requests, and what is "
+            "said of requests does not count",
+            of(service, "spec.ports"),
+            "name the port http or http-SOMETHING, or set its appProtocol to http",
+        )
 
 
 def _is_excluded(source: Workload, target: SocketAddress, circumstances: Circumstances) -> bool:

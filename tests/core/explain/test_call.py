@@ -27,6 +27,7 @@ from ambient.core.model.address import SocketAddress
 from ambient.core.model.authorization import Action, Match, Scope
 from ambient.core.model.pod import Exclusions
 from ambient.core.model.route import Origin
+from ambient.core.model.service import AppProtocol, DeclaredPort
 from ambient.core.model.workload import TunnelProtocol, WorkloadStatus
 from ambient.core.outbound import Refuse, Tunnel
 from ambient.core.snapshot import Snapshot
@@ -261,3 +262,22 @@ def test_it_says_what_the_data_path_does(snapshot, target, data):
     by_waypoint = not isinstance(decision, Refuse) and service is not None and service.waypoint is not None
     fails = isinstance(decision, Refuse) or (bool(denied) and not by_waypoint)
     assert (explanation.verdict is Verdict.FAILS) == fails
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked_for", "text", "verdicts"),
+    [
+        pytest.param(DeclaredPort(80, "http-web", AppProtocol.HTTP), {"path": "/"}, "port 80 (http-web, http) of", [], id="http"),
+        pytest.param(DeclaredPort(80, "http", AppProtocol.HTTP), {}, "port 80 (http) of", [], id="named-as-it-speaks"),
+        pytest.param(DeclaredPort(80, "web", None), {"path": "/"}, "port 80 (web) of", [], id="nothing-said"),
+        pytest.param(DeclaredPort(80, "db", AppProtocol.TCP), {}, "port 80 (db, tcp) of", [], id="a-connection"),
+        pytest.param(DeclaredPort(80, "db", AppProtocol.TCP), {"path": "/"}, "port 80 (db, tcp) of", [Verdict.WARNING], id="a-request-of-tcp"),
+        pytest.param(DeclaredPort(80, "", AppProtocol.TLS), {"method": "GET"}, "port 80 (tls) of", [Verdict.WARNING], id="a-request-of-tls"),
+    ],
+)  # fmt: skip
+def test_what_a_port_declares_is_told_and_counts_for_requests(declared, asked_for, text, verdicts):
+    one = replace(SERVICE, declared=(declared,))
+    explanation = explain(world(WEB, API, one), Known(), Question("web", "api", 80, **asked_for), NOW)
+    assert [step.text.startswith(text) for step in explanation.steps if step.topic is Topic.SERVICE] == [True]
+    opaque = [step.verdict for step in explanation.steps if "is declared" in step.text]
+    assert opaque == verdicts
