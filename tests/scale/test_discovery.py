@@ -61,7 +61,7 @@ class Shape:
         return self.nodes * self.each + self.driven
 
 
-SMOKE = Shape(nodes=4, each=20, services=20, namespaces=5, processes=1, driven=20, single=5, seconds=1)
+SMOKE = Shape(nodes=4, each=20, services=20, namespaces=5, processes=1, driven=60, single=5, seconds=1)
 FULL = Shape(
     nodes=100, each=95, services=1_000, namespaces=50, processes=4, driven=500, single=100, seconds=60
 )
@@ -341,8 +341,9 @@ def test_a_change_is_everywhere_at_once(tmp_path: Path, shape: Shape, figures: F
         f"{after.resources / shape.nodes:.0f} and {after.bytes / shape.nodes:.0f}",
     )
     assert len(single.delays) == shape.single
-    assert len(burst.delays) > 0.9 * count
-    assert late < 3 * early + 0.1
+    # None is overtaken unless the lag is as long as the driver's workloads take their turns.
+    assert len(burst.delays) == count
+    assert late < 3 * early + 1
     # Only what changed, to each node once.
     assert (after.resources, after.removed) == (shape.nodes, 0)
 
