@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ambient.cli import api, exits, kinds, objects, output, tables, yaml_text
+from ambient.cli import api, exits, kinds, objects, output, tables, workloads, yaml_text
 from ambient.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def get(
-    kind: Annotated[str, typer.Argument(help="Such as service, services, svc; or all.")],
+    kind: Annotated[
+        str, typer.Argument(help="Such as service, services, svc; all; or workloads, those of the mesh.")
+    ],
     name: Annotated[str | None, typer.Argument(help="NAME or NAMESPACE/NAME of one object.")] = None,
     namespace: objects.Namespace = "",
     selector: Annotated[
@@ -33,6 +35,9 @@ def get(
     with exits.on_errors():
         from ambient.rpc import configuration  # noqa: PLC0415  # `ambient --help` must not load it.
 
+        if kind.lower() in workloads.NAMES:
+            workloads.show(state_dir, namespace, labels(selector), name or "", form)
+            return
         wanted_kind = kinds.named(kind, or_all=True)
         namespace, name = objects.split(name or "", namespace)
         wanted = configuration.Wanted(wanted_kind, namespace, labels(selector))

@@ -33,6 +33,7 @@ _VERBS: Final = (
     "status",
     "proxy-status",
     "certs",
+    "analyze",
     "why",
     "authz",
     "version",

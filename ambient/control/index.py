@@ -164,6 +164,11 @@ class Index:
         return tuple(found)
 
     @property
+    def refusals(self) -> Mapping[Key, str]:
+        """Objects that another one stands in the way of, and why."""
+        return self._refused
+
+    @property
     def problems(self) -> Mapping[Key, tuple[Problem, ...]]:
         """What routes and policies of services refer to in vain, and what others stand in the way of."""
         return self._book.problems(self.snapshot.endpoints_of)

@@ -482,13 +482,6 @@ def test_other_gateways_beside_the_mesh():
     ]
 
 
-def test_rules_behind_one_for_every_request_are_named():
-    translated = read(f"{{hosts: [a], http: [{{{TO_B}}}, {{match: [{{port: 1}}], {TO_B}}}]}}")
-    assert said(translated) == [
-        "spec.http[1] is never asked, as spec.http[0] is for every request; move it up"
-    ]
-
-
 def test_a_source_subnet_is_named():
     translated = read(
         "{hosts: [a], tcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: b}}]}]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,21 @@ def test_policies_alone_are_checked(world: World, mesh: Mesh) -> None:
         in checked.stdout
     )
     assert "HBONE" not in checked.stdout
+
+
+def test_a_running_mesh_is_analysed_with_the_workloads_that_it_has(world: World, mesh: Mesh) -> None:
+    mesh.apply("broken", objects.service("shop", "lonely", [NOWHERE], {80: 8080}, {"app": "nobody"}))
+    found = until(
+        lambda: "shop/lonely" in (ended := mesh.operate("analyze", "-o", "json")).stdout and ended,
+        10,
+        "the service to be known",
+    )
+    assert found.returncode == 1
+    assert {(one["code"], one["object"]) for one in json.loads(found.stdout)} == {
+        ("AMB0101", "Service shop/lonely")
+    }
+    listed = mesh.operate("get", "workloads", "--namespace", "shop", "-l", "app=client", "-o", "json")
+    assert {(one["name"], one["state"]) for one in json.loads(listed.stdout)} >= {("client-one", "captured")}
 
 
 def test_an_excluded_port_is_named(world: World, mesh: Mesh) -> None:

@@ -118,22 +118,12 @@ class _Translation:
         )
         tls = tuple(rule for i, route in enumerate(spec.tls) for rule in self._tls(route, f"spec.tls[{i}]"))
         tcp = tuple(rule for i, route in enumerate(spec.tcp) for rule in self._tcp(route, f"spec.tcp[{i}]"))
-        self._warn_of_unreachable(spec.http)
         if http:
             yield RouteTable(Protocol.HTTP, http, Unmatched.NOT_FOUND)
         if tls:
             yield RouteTable(Protocol.TLS, tls, Unmatched.SERVICE)
         if tcp:
             yield RouteTable(Protocol.TCP, tcp, Unmatched.SERVICE)
-
-    def _warn_of_unreachable(self, http: Sequence[schema.HttpRoute]) -> None:
-        for i, route in enumerate(http[:-1]):
-            if not route.match and route.delegate is None:
-                self.warn(
-                    f"spec.http[{i + 1}]",
-                    f"is never asked, as spec.http[{i}] is for every request; move it up",
-                )
-                return
 
     # Rules
 
