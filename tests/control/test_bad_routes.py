@@ -98,6 +98,8 @@ HTTP = {
     "header-name-bad": match("{headers: [{name: 'a b', value: c}]}"),
     "headers-too-many": match("{headers: [" + ", ".join(f"{{name: a{i}, value: b}}" for i in range(17)) + "]}"),
     "header-value-a-boolean": match("{headers: [{name: a, value: true}]}"),
+    "header-value-with-two-spaces": match("{headers: [{name: a, value: 'b  c'}]}"),
+    "query-value-too-long": match("{queryParams: [{name: a, value: " + "x" * 1025 + "}]}"),
     "query-value-empty": match("{queryParams: [{name: a, value: ''}]}"),
     "query-regex-refers-back": match("{queryParams: [{name: a, type: RegularExpression, value: '(a)\\1'}]}"),
     "method-in-small-letters": match("{method: get}"),

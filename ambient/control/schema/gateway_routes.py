@@ -414,7 +414,7 @@ def _plain_path(path: str) -> None:
 
 
 class ValueMatch(Shape):
-    """A header or a query parameter."""
+    """A header of a call; of HTTP, a header or a query parameter."""
 
     type: MatchType = "Exact"
     name: HeaderName
@@ -430,15 +430,28 @@ class ValueMatch(Shape):
         return self
 
 
-Values: TypeAlias = Annotated[tuple[ValueMatch, ...], AfterValidator(at_most(16))]
+class HttpHeaderMatch(ValueMatch):
+    """A header of an HTTPRoute."""
+
+    value: HeaderValue
+
+
+class QueryMatch(ValueMatch):
+    """A query parameter."""
+
+    value: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class HttpMatch(Shape):
     """What a request must be; all of it."""
 
     path: PathMatch = PathMatch()
-    headers: Values = Field(default=(), strict=False)
-    query_params: Values = Field(default=(), strict=False)
+    headers: Annotated[tuple[HttpHeaderMatch, ...], AfterValidator(at_most(16))] = Field(
+        default=(), strict=False
+    )
+    query_params: Annotated[tuple[QueryMatch, ...], AfterValidator(at_most(16))] = Field(
+        default=(), strict=False
+    )
     method: Method | None = None
 
 
@@ -475,7 +488,7 @@ class GrpcMatch(Shape):
     """What a call must be; all of it."""
 
     method: GrpcMethodMatch | None = None
-    headers: Values = Field(default=(), strict=False)
+    headers: Annotated[tuple[ValueMatch, ...], AfterValidator(at_most(16))] = Field(default=(), strict=False)
 
 
 class Timeouts(Shape):
