@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from immutables import Map
 
 from ambient.control import waypoints
+from ambient.control.claims import REGISTERED, Claims, claims_of, unusable
 from ambient.control.member import (
     DEPLOYMENT_LABEL,
     PORT_LABEL,
@@ -39,7 +40,6 @@ from ambient.control.objects import (
     L7Object,
     Mesh,
     MeshConfig,
-    Mode,
     Namespace,
     Object,
     PeerAuthentication,
@@ -55,9 +55,8 @@ from ambient.control.objects import (
     Telemetry,
     VirtualService,
     WorkloadEntry,
-    selects,
 )
-from ambient.control.peer_authentication import is_strict, oldest, port_level, static_strict
+from ambient.control.peer_authentication import PeerPolicies, Peers, static_strict
 from ambient.control.problem import Problem
 from ambient.control.routes.book import Book
 from ambient.control.schema.shape import is_dns_name
@@ -77,17 +76,12 @@ from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
 
 _Name: TypeAlias = tuple[type[Resource], str]
-_Claim: TypeAlias = NetworkAddress | str
-"""What only one object can have: an address, or as a text the key of a service."""
 
 _FRESH: Final = ""
 """In place of a reason: an object that was not judged yet."""
 
 _OF_SERVICES: Final = frozenset({"Service", "ServiceEntry"})
 """Kinds whose addresses are nobody's who serves."""
-_WORKLOAD: Final = "workload"
-"""In place of a kind: of what nodes tell."""
-
 NO_NODE: Final = ""
 """In place of a node's name: of workloads that no node of the mesh runs, registered by the API."""
 
@@ -123,7 +117,7 @@ class Index:
         self._namespaces: dict[str, Namespace] = {}
         self._accounts: dict[tuple[str, str], ServiceAccount] = {}
         self._services = defaultdict[str, Selection[SelectingService]](Selection)
-        self._peers: dict[str, dict[str, PeerAuthentication]] = {}
+        self._peers = PeerPolicies(settings.root_namespaces)
         self._policies = defaultdict[str, Selection[AuthorizationPolicy]](Selection)
         self._members: dict[str, dict[str, Member]] = {}
         """Accepted ones, by namespace and uid."""
@@ -136,8 +130,7 @@ class Index:
         self._came: dict[tuple[str, str], int] = {}
         """In which order workloads came, by node and uid."""
         self._numbers = itertools.count()
-        self._claims: dict[_Claim, Key] = {}
-        self._claimed: dict[Key, tuple[_Claim, ...]] = {}
+        self._claims = Claims()
         self._entries: dict[Key, ServiceEntry] = {}
         """As they stand."""
         self._refused: dict[Key, str] = {}
@@ -212,17 +205,7 @@ class Index:
 
     def taken(self, objects: Mapping[Key, Object]) -> Mapping[Key, str]:
         """Which of these objects could not be in the mesh as another one has what they want, and why."""
-        found: dict[Key, str] = {}
-        claims: dict[_Claim, Key] = {}
-        for key, wanted in objects.items():
-            for claim in _claims_of(wanted):
-                holder = self._claims.get(claim)
-                if holder is None or holder in objects:
-                    holder = claims.setdefault(claim, key)
-                why = _why_not(claim, key, holder)
-                if why is not None:
-                    found[key] = why
-        return found
+        return self._claims.disputed(objects)
 
     def configure(self, objects: Mapping[Key, Object], may_differ: Iterable[Key] | None = None) -> Delta:
         """Take the whole configuration, of which only the objects that ``may_differ`` are looked at; None: all."""
@@ -304,12 +287,12 @@ class Index:
         if key.kind in {"WorkloadEntry", "Pod"}:
             touched.members.add((key.namespace, self._uid(key)))
             if key.kind == "Pod":
-                touched.members.add((key.namespace, self._uid(key._replace(kind=_WORKLOAD))))
+                touched.members.add((key.namespace, self._uid(key._replace(kind=REGISTERED))))
         else:
             touched.namespaces.add(key.namespace or key.name)
 
     def _withdraw(self, key: Key) -> None:
-        self._release(key)
+        self._claims.release(key)
         self._refused.pop(key, None)
         match key.kind:
             case "Namespace":
@@ -325,7 +308,7 @@ class Index:
             case "EndpointSlice":
                 self._slices.drop(key.namespace, key.name)
             case "PeerAuthentication":
-                self._peers.get(key.namespace, {}).pop(key.name, None)
+                self._peers.drop(key.namespace, key.name)
             case "AuthorizationPolicy":
                 self._policies[key.namespace].drop(key.name)
             case _:
@@ -339,7 +322,7 @@ class Index:
                 case ServiceAccount() as account:
                     self._accounts[key.namespace, key.name] = account
                 case PeerAuthentication() as policy:
-                    self._peers.setdefault(key.namespace, {})[key.name] = policy
+                    self._peers.hold(policy)
                 case AuthorizationPolicy() as policy:
                     self._policies[key.namespace].hold(key.name, policy, _selector(policy))
                 case EndpointSlice() as one:
@@ -366,13 +349,13 @@ class Index:
         Objects that change at once may swap their addresses, so what they had is free to each of them.
         """
         waiting = sorted(self._refused)
-        had = {key: self._release(key) for key in waiting if self._refused[key] == _FRESH}
+        had = {key: self._claims.release(key) for key in waiting if self._refused[key] == _FRESH}
         for key in waiting:
             wanted = self._wanted[key]
-            if key.kind == "Pod" and self._uid(key._replace(kind=_WORKLOAD)) in self._node_of:
+            if key.kind == "Pod" and self._uid(key._replace(kind=REGISTERED)) in self._node_of:
                 self._hide(key, touched)
                 continue
-            why = self._claim(key, tuple(_claims_of(wanted)))
+            why = self._claims.claim(key, tuple(claims_of(wanted)))
             if why is not None:
                 self._refused[key] = why
                 continue
@@ -387,7 +370,7 @@ class Index:
             elif isinstance(wanted, Pod):
                 self._join(of_pod(wanted, self.settings.cluster))
         for key, why in tuple(self._refused.items()):
-            if had.get(key) and self._claim(key, had[key]) is not None:
+            if had.get(key) and self._claims.claim(key, had[key]) is not None:
                 # What its last good version had was taken by an object that changed with it.
                 self._withdraw(key)
                 self._refused[key] = why
@@ -419,27 +402,9 @@ class Index:
 
     def _hide(self, pod: Key, touched: _Touched) -> None:
         """A pod that its node's daemon tells of as well is not there twice."""
-        if pod.name and (self._claimed.get(pod) is not None or pod in self._refused):
+        if pod.name and (self._claims.has_any(pod) or pod in self._refused):
             self._withdraw(pod)
             self._touch(pod, touched)
-
-    def _claim(self, key: Key, claims: tuple[_Claim, ...]) -> str | None:
-        for claim in claims:
-            why = _why_not(claim, key, self._claims.get(claim))
-            if why is not None:
-                return why
-        self._release(key)
-        for claim in claims:
-            self._claims[claim] = key
-        self._claimed[key] = claims
-        return None
-
-    def _release(self, key: Key) -> tuple[_Claim, ...]:
-        claims = self._claimed.pop(key, ())
-        for claim in claims:
-            if self._claims[claim] == key:
-                del self._claims[claim]
-        return claims
 
     # Registrations
 
@@ -451,7 +416,7 @@ class Index:
 
     def _expel(self, workload: LocalWorkload, touched: _Touched) -> None:
         del self._node_of[workload.uid]
-        self._release(_claimant(workload))
+        self._claims.release(_claimant(workload))
         self._members[workload.namespace].pop(workload.uid, None)
         if self._pod(workload) is not None:
             self._refused[_pod_of(workload)] = _FRESH
@@ -537,7 +502,7 @@ class Index:
         if not workload.addresses:
             return "it has no address; give its network namespace an interface that is up and has one"
         addresses = tuple(NetworkAddress("", ip) for ip in workload.addresses)
-        return self._claim(_claimant(workload), addresses)
+        return self._claims.claim(_claimant(workload), addresses)
 
     def _is_enrolled(self, workload: LocalWorkload) -> bool:
         own = dataplane_mode(labels_of(workload, self._template(workload)))
@@ -555,7 +520,7 @@ class Index:
 
     def _uid(self, key: Key) -> str:
         cluster = self.settings.cluster
-        if key.kind == _WORKLOAD:
+        if key.kind == REGISTERED:
             return registered_uid(cluster, key.namespace, key.name)
         return uid_of(cluster, key)
 
@@ -581,7 +546,7 @@ class Index:
     def _named_elsewhere(self, one: EndpointSlice) -> set[tuple[str, str]]:
         """Members of other namespaces that a slice names."""
         holders = [
-            self._claims.get(NetworkAddress("", ip))
+            self._claims.holder(NetworkAddress("", ip))
             for endpoint in one.endpoints
             for ip in endpoint.addresses
         ]
@@ -617,7 +582,7 @@ class Index:
             self._rendered[namespace] = after
             if not after:
                 del self._rendered[namespace]
-        peers: dict[str, _Peers] = {}
+        peers: dict[str, Peers] = {}
         for namespace, uid in sorted(touched.members):
             if namespace in touched.namespaces:
                 continue
@@ -626,7 +591,7 @@ class Index:
             self._warnings.pop((namespace, uid), None)
             if member is not None:
                 if namespace not in peers:
-                    peers[namespace] = self._peers_of(namespace)
+                    peers[namespace] = self._peers.seen_from(namespace)
                 workload = self._workload(member, peers[namespace])
                 if rendered.get((Workload, uid)) != workload:
                     upserted.append(workload)
@@ -646,12 +611,12 @@ class Index:
 
     def _resources(self, namespace: str) -> Iterator[Resource]:
         """Everything that belongs to a namespace."""
-        if namespace == self.settings.root_namespaces[0] and self._has_strict():
+        if namespace == self.settings.root_namespaces[0] and self._peers.has_strict:
             yield static_strict(namespace)
         for policy in self._policies[namespace].values():
             if policy.authorization is not None:
                 yield policy.authorization
-        peers = self._peers_of(namespace)
+        peers = self._peers.seen_from(namespace)
         yield from peers.port_level.values()
         configured = self._namespaces.get(namespace)
         inherited = None if configured is None else configured.waypoint
@@ -682,8 +647,8 @@ class Index:
                 if endpoint.pod and self._has_pod(namespace, endpoint.pod):
                     continue
                 for ip in endpoint.addresses:
-                    holder = self._claims.get(NetworkAddress("", ip))
-                    why = _unusable(ip)
+                    holder = self._claims.holder(NetworkAddress("", ip))
+                    why = unusable(ip)
                     if holder is not None and holder.kind == "Service":
                         why = f"is {holder}'s; list the endpoints of that service"
                     if why is not None:
@@ -695,7 +660,7 @@ class Index:
 
     def _has_pod(self, namespace: str, name: str) -> bool:
         members = self._members.get(namespace, {})
-        return any(self._uid(Key(kind, namespace, name)) in members for kind in ("Pod", _WORKLOAD))
+        return any(self._uid(Key(kind, namespace, name)) in members for kind in ("Pod", REGISTERED))
 
     def _listed(self, member: Member) -> Iterator[Told]:
         """What slices say of a member; of services that select, they say nothing that counts."""
@@ -715,7 +680,7 @@ class Index:
                 found[service.service.key] = tuple(dict.fromkeys((*had, *ports_of(service, one.slice))))
         return found
 
-    def _workload(self, member: Member, peers: _Peers, told: Iterable[Told] | None = None) -> Workload:
+    def _workload(self, member: Member, peers: Peers, told: Iterable[Told] | None = None) -> Workload:
         labels = member.labels
         warnings = list(member.warnings)
         services = {
@@ -753,70 +718,15 @@ class Index:
             labels=Map({key: value for key, value in labels.items() if key in self._book.labels}),
         )
 
-    def _selected(self, member: Member, peers: _Peers) -> Iterator[str]:
+    def _selected(self, member: Member, peers: Peers) -> Iterator[str]:
         for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):
             for policy in self._policies[namespace].of(member.labels):
                 yield f"{policy.namespace}/{policy.name}"
         if not member.is_enrolled:
             return
-        own = oldest(tuple(policy for policy in peers.selecting if selects(policy.selector, member.labels)))
-        if own is not None and own.name in peers.port_level:
-            yield peers.port_level[own.name].key
-        elif (peers.inherited is Mode.STRICT) if own is None else is_strict(own, peers.inherited):
-            yield static_strict(self.settings.root_namespaces[0]).key
-
-    def _peers_of(self, namespace: str) -> _Peers:
-        """Mesh, then namespace, then workload: each may leave the mode to the one before."""
-        roots = self.settings.root_namespaces
-        wide = [
-            tuple(
-                policy
-                for place in places
-                for policy in self._peers.get(place, {}).values()
-                if not policy.selector
-            )
-            for places in (roots, () if namespace in roots else (namespace,))
-        ]
-        inherited = Mode.UNSET
-        warnings: list[str] = []
-        for policies in wide:
-            counting = oldest(policies)
-            if counting is not None and counting.mode is not Mode.UNSET:
-                inherited = counting.mode
-            warnings += [
-                f"{policy.key}: has no effect, as {counting.key} is older and as wide; remove one of them"
-                for policy in policies
-                if counting is not None and policy is not counting and policy.namespace == namespace
-            ]
-        selecting = (
-            ()
-            if namespace in roots
-            else tuple(policy for policy in self._peers.get(namespace, {}).values() if policy.selector)
-        )
-        converted = {policy.name: port_level(policy, inherited) for policy in selecting}
-        return _Peers(
-            inherited,
-            selecting,
-            {name: authorization for name, authorization in converted.items() if authorization is not None},
-            tuple(warnings),
-        )
-
-    def _has_strict(self) -> bool:
-        return any(
-            policy.mode is Mode.STRICT for policies in self._peers.values() for policy in policies.values()
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Peers:
-    """PeerAuthentication as one namespace sees it."""
-
-    inherited: Mode
-    """Where a workload's own policy says nothing, or there is none."""
-    selecting: tuple[PeerAuthentication, ...]
-    port_level: Mapping[str, Authorization]
-    """By name of the policy that it stands for."""
-    warnings: tuple[str, ...]
+        refusing = peers.refusing(member.labels)
+        if refusing is not None:
+            yield refusing
 
 
 def _resolved(service: SelectingService, member: Member, warnings: list[str]) -> tuple[Port, ...]:
@@ -845,23 +755,6 @@ def _selector(policy: AuthorizationPolicy) -> Selector | None:
     return policy.selector if authorization and authorization.scope is Scope.WORKLOAD_SELECTOR else None
 
 
-def _claims_of(wanted: Object | None) -> Iterator[_Claim]:
-    match wanted:
-        case SelectingService(service, _, _):
-            yield service.key
-            yield from service.addresses
-        case ServiceEntry():
-            for one in wanted.services:
-                yield one.service.key
-                yield from one.service.addresses
-        case WorkloadEntry():
-            yield NetworkAddress(wanted.network, wanted.address)
-        case Pod() if not wanted.host_network:
-            yield from (NetworkAddress("", ip) for ip in wanted.addresses)
-        case _:
-            return
-
-
 def _slices_of(was: Object | None) -> Iterator[EndpointSlice]:
     match was:
         case EndpointSlice():
@@ -873,36 +766,8 @@ def _slices_of(was: Object | None) -> Iterator[EndpointSlice]:
             return
 
 
-def _why_not(claim: _Claim, key: Key, holder: Key | None) -> str | None:
-    is_others = holder not in {None, key} and not _are_same(key, holder)
-    if isinstance(claim, str):
-        host = claim.partition("/")[2]
-        return f"host {host} is {holder}'s already; name another, or remove that one" if is_others else None
-    why = _unusable(claim.ip)
-    if why is None and is_others:
-        why = f"is {holder}'s already; give it another, or remove that one"
-    return None if why is None else f"address {claim.ip} {why}"
-
-
-def _are_same(key: Key, holder: Key | None) -> bool:
-    """Whether both are one pod: as the cluster has it, and as its node tells of it."""
-    return holder is not None and key[1:] == holder[1:] and {key.kind, holder.kind} == {"Pod", _WORKLOAD}
-
-
-def _unusable(ip: IpAddress) -> str | None:
-    for kind, is_so in (
-        ("loopback", ip.is_loopback),
-        ("multicast", ip.is_multicast),
-        ("unspecified", ip.is_unspecified),
-        ("link-local", ip.is_link_local),
-    ):
-        if is_so:
-            return f"is {kind} and cannot be reached from other nodes; give it another"
-    return None
-
-
 def _claimant(workload: LocalWorkload) -> Key:
-    return Key(_WORKLOAD, workload.namespace, workload.name)
+    return Key(REGISTERED, workload.namespace, workload.name)
 
 
 def _pod_of(workload: LocalWorkload) -> Key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ambient.control.objects import Mode, PeerAuthentication, selects
@@ -18,6 +18,79 @@ from ambient.core.model.authorization import (
 
 STATIC_STRICT: Final = "istio_converted_static_strict"
 _ANYBODY: Final = (StringMatch(StringMatchKind.PRESENCE, ""),)
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """PeerAuthentication as one namespace sees it."""
+
+    inherited: Mode
+    """Where a workload's own policy says nothing, or there is none."""
+    selecting: tuple[PeerAuthentication, ...]
+    port_level: Mapping[str, Authorization]
+    """By name of the policy that it stands for."""
+    warnings: tuple[str, ...]
+    root: str
+    """The namespace of what stands for all of STRICT."""
+
+    def refusing(self, labels: Mapping[str, str]) -> str | None:
+        """The authorization (its key) by which a workload with ``labels`` takes no plaintext; None: it takes it."""
+        own = oldest(tuple(policy for policy in self.selecting if selects(policy.selector, labels)))
+        if own is not None and own.name in self.port_level:
+            return self.port_level[own.name].key
+        strict = self.inherited is Mode.STRICT if own is None else is_strict(own, self.inherited)
+        return static_strict(self.root).key if strict else None
+
+
+class PeerPolicies:
+    """All that there are, by namespace and name."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = roots
+        self._policies: dict[str, dict[str, PeerAuthentication]] = {}
+
+    @property
+    def has_strict(self) -> bool:
+        """Whether any of them says STRICT for all ports."""
+        return any(
+            policy.mode is Mode.STRICT for policies in self._policies.values() for policy in policies.values()
+        )
+
+    def hold(self, policy: PeerAuthentication) -> None:
+        """Hold it, in place of any of that name."""
+        self._policies.setdefault(policy.namespace, {})[policy.name] = policy
+
+    def drop(self, namespace: str, name: str) -> None:
+        """Hold it no longer, if it was held."""
+        self._policies.get(namespace, {}).pop(name, None)
+
+    def seen_from(self, namespace: str) -> Peers:
+        """Mesh, then namespace, then workload: each may leave the mode to the one before."""
+        is_root = namespace in self._roots
+        inherited = Mode.UNSET
+        warnings: list[str] = []
+        for places in (self._roots, () if is_root else (namespace,)):
+            policies = tuple(policy for place in places for policy in self._of(place) if not policy.selector)
+            counting = oldest(policies)
+            if counting is not None and counting.mode is not Mode.UNSET:
+                inherited = counting.mode
+            warnings += [
+                f"{policy.key}: has no effect, as {counting.key} is older and as wide; remove one of them"
+                for policy in policies
+                if counting is not None and policy is not counting and policy.namespace == namespace
+            ]
+        selecting = () if is_root else tuple(policy for policy in self._of(namespace) if policy.selector)
+        converted = {policy.name: port_level(policy, inherited) for policy in selecting}
+        return Peers(
+            inherited,
+            selecting,
+            {name: authorization for name, authorization in converted.items() if authorization is not None},
+            tuple(warnings),
+            self._roots[0],
+        )
+
+    def _of(self, namespace: str) -> Iterable[PeerAuthentication]:
+        return self._policies.get(namespace, {}).values()
 
 
 def static_strict(root_namespace: str) -> Authorization:
