@@ -74,7 +74,7 @@ def test_a_profile_is_of_the_host_that_it_is_named_by(version):
     [
         pytest.param("{method: GET}", GET, id="method"),
         pytest.param("{pathRegex: /a}", path("/a"), id="path"),
-        pytest.param("{pathRegex: '^/a$'}", path("/a$"), id="path-with-anchors"),
+        pytest.param("{pathRegex: '^/a$'}", path("^/a$"), id="path-with-anchors"),
         pytest.param("{pathRegex: ' /a '}", path("/a"), id="path-trimmed"),
         pytest.param(
             "{pathRegex: /a, method: GET}",

@@ -105,9 +105,7 @@ def _condition(match: schema.RequestMatch) -> Condition:
     if match.path_regex or match.method:
         parts.append(
             RouteMatch(
-                path=PathMatch(PathMatchKind.REGEX, _unanchored(match.path_regex))
-                if match.path_regex
-                else None,
+                path=PathMatch(PathMatchKind.REGEX, match.path_regex) if match.path_regex else None,
                 method=TextMatch(TextMatchKind.EXACT, match.method) if match.method else None,
             )
         )
@@ -118,11 +116,6 @@ def _condition(match: schema.RequestMatch) -> Condition:
     if match.not_ is not None:
         parts.append(Not(_condition(match.not_)))
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
-
-
-def _unanchored(pattern: str) -> str:
-    """Anchors say nothing: the whole path must fit in any case."""
-    return pattern.removeprefix("^")
 
 
 def _fitting(match: schema.ResponseMatch) -> frozenset[int]:
