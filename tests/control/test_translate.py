@@ -61,6 +61,10 @@ def rules(text):
         ("from: [{source: {notNamespaces: [a]}}]", ((Match(not_namespaces=(StringMatch(EXACT, "a"),)),),)),
         ("from: [{source: {serviceAccounts: [a/b, c]}}]", ((Match(service_accounts=(ServiceAccountMatch("a", "b"), ServiceAccountMatch("shop", "c"))),),)),
         ("from: [{source: {notServiceAccounts: [c]}}]", ((Match(not_service_accounts=(ServiceAccountMatch("shop", "c"),)),),)),
+        ("from: [{source: {trustDomains: [td, 'a*', '*']}}]", ((Match(principals=(StringMatch(PREFIX, "td/"), StringMatch(PREFIX, "a"), StringMatch(PRESENCE, ""))),),)),
+        ("from: [{source: {notTrustDomains: [td], notPrincipals: [a/b]}}]", ((Match(not_principals=(StringMatch(EXACT, "a/b"), StringMatch(PREFIX, "td/"))),),)),
+        ("from: [{source: {trustDomains: [td], serviceAccounts: [a/b]}}]", ((Match(principals=(StringMatch(PREFIX, "td/"),), service_accounts=(ServiceAccountMatch("a", "b"),)),),)),
+        ("when: [{key: source.trustDomain, values: [td], notValues: [b]}]", ((Match(principals=(StringMatch(PREFIX, "td/"),), not_principals=(StringMatch(PREFIX, "b/"),)),),)),
         ("from: [{source: {ipBlocks: [10.0.0.1, 10.1.2.3/16]}}]", ((Match(source_ips=(ip_network("10.0.0.1"), ip_network("10.1.0.0/16"))),),)),
         ("from: [{source: {notIpBlocks: ['fd00::/8']}}]", ((Match(not_source_ips=(ip_network("fd00::/8"),)),),)),
         ("to: [{operation: {ports: ['80']}}]", ((Match(destination_ports=(80,)),),)),
@@ -103,6 +107,16 @@ def test_each_field_of_a_rule(text, clauses):
         pytest.param(
             "{rules: [{from: [{source: {requestPrincipals: [a]}}]}, {from: [{source: {namespaces: [a]}}]}]}",
             (((Match(namespaces=(StringMatch(EXACT, "a"),)),),),), "from[0].source.requestPrincipals", id="allow-keeps-the-rest",
+        ),
+        pytest.param("{rules: [{from: [{source: {trustDomains: ['*.example']}}]}]}", (), "is dropped, so less is allowed: from[0].source.trustDomains (with * first) cannot be enforced", id="allow-the-end-of-a-trust-domain"),
+        pytest.param("{rules: [{from: [{source: {trustDomains: [td], principals: [td/a]}}]}]}", (), "from[0].source.trustDomains (beside principals) cannot be enforced", id="allow-trust-domain-and-principal"),
+        pytest.param(
+            "{action: DENY, rules: [{from: [{source: {trustDomains: [td], principals: [td/a]}}]}]}",
+            (((Match(principals=(StringMatch(EXACT, "td/a"),)),),),), "is enforced without from[0].source.trustDomains (beside principals), so more is denied", id="deny-trust-domain-and-principal",
+        ),
+        pytest.param(
+            "{action: DENY, rules: [{from: [{source: {notTrustDomains: ['*.example'], namespaces: [a]}}]}]}",
+            (((Match(namespaces=(StringMatch(EXACT, "a"),)),),),), "is enforced without from[0].source.notTrustDomains (with * first), so more is denied", id="deny-the-end-of-a-trust-domain",
         ),
         pytest.param(
             "{rules: [{from: [{source: {principals: ['spiffe://a/b']}}]}]}",

@@ -91,9 +91,11 @@ def test_each_field_of_a_rule(text, clauses):
         pytest.param("{when: [{key: experimental.envoy.filters.a.b, values: [c]}]}", "ALLOW", (), "spec.rules[0] is dropped, so less is allowed: when[0] (experimental.envoy.filters.a.b)", id="allow"),
         pytest.param("{when: [{key: experimental.envoy.filters.a.b, values: [c]}]}", "DENY", (), "spec.rules[0] is enforced without when[0]", id="deny-alone"),
         pytest.param("{when: [{key: experimental.envoy.filters.a.b, values: [c]}], to: [{operation: {methods: [GET]}}]}", "DENY", (((RequestMatch(methods=exactly("GET")),),),), "so more is denied: that is of Envoy's own filters", id="deny-and-method"),
+        pytest.param("{from: [{source: {trustDomains: ['*.example']}}]}", "ALLOW", (), "is dropped, so less is allowed: from[0].source.trustDomains (with * first) cannot be enforced", id="allow-the-end-of-a-trust-domain"),
+        pytest.param("{from: [{source: {trustDomains: ['*.example']}}], to: [{operation: {methods: [GET]}}]}", "DENY", (((RequestMatch(methods=exactly("GET")),),),), "so more is denied: that cannot be enforced", id="deny-the-end-of-a-trust-domain"),
     ],
 )  # fmt: skip
-def test_what_only_a_filter_of_envoy_knows(text, action, expected, warning):
+def test_what_nobody_can_enforce(text, action, expected, warning):
     made, (told,) = rules(text, action)
     assert made == expected
     assert warning in told

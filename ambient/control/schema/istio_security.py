@@ -31,6 +31,7 @@ _WHEN_L4 = (
     "source.namespace",
     "source.principal",
     "source.serviceAccount",
+    "source.trustDomain",
     "destination.ip",
     "destination.port",
 )
@@ -146,6 +147,8 @@ class Source(Shape):
     not_namespaces: Patterns = Field(default=(), strict=False)
     service_accounts: tuple[Account, ...] = Field(default=(), strict=False)
     not_service_accounts: tuple[Account, ...] = Field(default=(), strict=False)
+    trust_domains: Patterns = Field(default=(), strict=False)
+    not_trust_domains: Patterns = Field(default=(), strict=False)
     ip_blocks: tuple[Network, ...] = Field(default=(), strict=False)
     not_ip_blocks: tuple[Network, ...] = Field(default=(), strict=False)
     remote_ip_blocks: tuple[Network, ...] = Field(default=(), strict=False)

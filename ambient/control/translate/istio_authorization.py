@@ -124,6 +124,8 @@ class _Rule:
     def __init__(self, action: Action, namespace: str, where: str) -> None:
         self._action, self._namespace, self._where = action, namespace, where
         self._l7: list[str] = []
+        self._beyond: list[str] = []
+        """Fields that nobody enforces."""
         self._warnings: list[Problem] = []
 
     def translate(self, rule: schema.AuthorizationRule) -> tuple[Rule | None, list[Problem]]:
@@ -134,27 +136,28 @@ class _Rule:
             *(self._clause([self._condition(entry, i)]) for i, entry in enumerate(rule.when or ())),
         ]
         kept = tuple(clause for clause in clauses if clause)
-        if not self._l7:
+        if not self._l7 and not self._beyond:
             return kept, self._warnings
-        fields = ", ".join(self._l7)
+        fields = ", ".join((*self._l7, *self._beyond))
+        need = "cannot be enforced" if self._beyond else "needs a waypoint"
         match self._action:
             case Action.ALLOW:
                 return None, [
                     *self._warnings,
-                    no_effect(self._where, f"is dropped, so less is allowed: {fields} needs a waypoint"),
+                    no_effect(self._where, f"is dropped, so less is allowed: {fields} {need}"),
                 ]
             case Action.DENY if kept:
                 return kept, [
                     *self._warnings,
                     no_effect(
                         self._where,
-                        f"is enforced without {fields}, so more is denied: that needs a waypoint",
+                        f"is enforced without {fields}, so more is denied: that {need}",
                     ),
                 ]
             case Action.DENY:
                 return None, [
                     *self._warnings,
-                    no_effect(self._where, f"has no effect: {fields} needs a waypoint"),
+                    no_effect(self._where, f"has no effect: {fields} {need}"),
                 ]
 
     @staticmethod
@@ -164,11 +167,18 @@ class _Rule:
     def _source(self, source: schema.Source, i: int) -> Match:
         self._note_l7(source, _L7_SOURCE, f"from[{i}].source")
         where = f"{self._where}.from[{i}].source"
+        principals = self._principals(source.principals, f"{where}.principals")
+        domains = self._domains(source.trust_domains, f"from[{i}].source.trustDomains")
+        if principals and domains:
+            self._beyond.append(f"from[{i}].source.trustDomains (beside principals)")
         return Match(
             namespaces=_patterns(source.namespaces),
             not_namespaces=_patterns(source.not_namespaces),
-            principals=self._principals(source.principals, f"{where}.principals"),
-            not_principals=self._principals(source.not_principals, f"{where}.notPrincipals"),
+            principals=principals or domains,
+            not_principals=(
+                *self._principals(source.not_principals, f"{where}.notPrincipals"),
+                *self._domains(source.not_trust_domains, f"from[{i}].source.notTrustDomains"),
+            ),
             service_accounts=self._accounts(source.service_accounts),
             not_service_accounts=self._accounts(source.not_service_accounts),
             source_ips=source.ip_blocks,
@@ -196,6 +206,11 @@ class _Rule:
                 )
             case "source.serviceAccount":
                 return Match(service_accounts=self._accounts(yes), not_service_accounts=self._accounts(no))
+            case "source.trustDomain":
+                return Match(
+                    principals=self._domains(yes, f"when[{i}].values"),
+                    not_principals=self._domains(no, f"when[{i}].notValues"),
+                )
             case "destination.port":
                 return Match(
                     destination_ports=tuple(map(int, yes)), not_destination_ports=tuple(map(int, no))
@@ -220,6 +235,15 @@ class _Rule:
             if value != short
         ]
         return _patterns(stripped)
+
+    def _domains(self, values: tuple[str, ...], field: str) -> tuple[StringMatch, ...]:
+        """Trust domains as principals, which begin with theirs; the end of one cannot be told so."""
+        if any(value != "*" and value.startswith("*") for value in values):
+            self._beyond.append(f"{field} (with * first)")
+            return ()
+        return _patterns(
+            tuple(value if value.endswith("*") else f"{value}/*" for value in dict.fromkeys(values))
+        )
 
     def _accounts(self, values: tuple[str, ...]) -> tuple[ServiceAccountMatch, ...]:
         return tuple(
@@ -246,14 +270,13 @@ class _RequestRule(_Rule):
             f"when[{i}] ({entry.key})"
             for i, entry in enumerate(rule.when or ())
             if entry.key.startswith(schema.ENVOY_FILTERS)
-        ]
+        ] + self._beyond
+        why = "cannot be enforced" if self._beyond else "is of Envoy's own filters"
         if unknown and self._action is Action.ALLOW:
-            text = f"is dropped, so less is allowed: {', '.join(unknown)} is of Envoy's own filters"
+            text = f"is dropped, so less is allowed: {', '.join(unknown)} {why}"
             return None, [*self._warnings, no_effect(self._where, text)]
         if unknown:
-            text = (
-                f"is enforced without {', '.join(unknown)}, so more is denied: that is of Envoy's own filters"
-            )
+            text = f"is enforced without {', '.join(unknown)}, so more is denied: that {why}"
             self._warnings.append(no_effect(self._where, text))
             clauses = [clause for clause in clauses if clause != (RequestMatch(),)]
             if not any(clauses):

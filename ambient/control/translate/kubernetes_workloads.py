@@ -20,7 +20,7 @@ SERVICE_NAME: Final = "kubernetes.io/service-name"
 _TUNNEL: Final = "ambient.dev/tunnel"
 _REDIRECTION: Final = "ambient.istio.io/redirection"
 """Annotation that the one who captures a pod's traffic writes: ``enabled``."""
-_SIDECARS: Final = ("proxy.istio.io/", "sidecar.istio.io/")
+_SIDECARS: Final = ("proxy.istio.io/", "sidecar.istio.io/", "traffic.sidecar.istio.io/")
 
 
 def _pod(read: schema.PodDocument, _: tuple[str, ...]) -> Translated:
