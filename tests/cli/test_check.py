@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from cli.conftest import typed
@@ -48,3 +51,33 @@ def test_without_a_mesh_the_code_is_3(nobody, tmp_path):
 
 def test_an_admin_endpoint_that_is_none_is_typed_wrongly():
     assert typed("check", "--admin", "nonsense").exit_code == 2
+
+
+SHOWN = """
+from ambient.cli import check
+from ambient.cli.output import Output
+from ambient.core.check import Finding, Level
+
+check._show({"it": [Finding("a", Level.FAIL, "is odd \\x1b[2J", "mend it")]}, Output.TABLE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=["colour", "no-colour"]
+)
+def test_colours_are_for_terminals_that_want_them(more, coloured):
+    ours, theirs = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", **more}
+    with subprocess.Popen([sys.executable, "-c", SHOWN], stdout=theirs, env=environment) as showing:
+        os.close(theirs)
+        seen = b""
+        try:
+            while piece := os.read(ours, 4096):
+                seen += piece
+        except OSError:
+            pass  # How a terminal ends.
+        assert showing.wait(10) == 0
+    os.close(ours)
+    assert b"mend it" in seen
+    assert (b"\x1b[1;31mfail" in seen) is coloured
+    assert b"\x1b[2J" not in seen
