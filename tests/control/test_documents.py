@@ -5,6 +5,7 @@ import resource
 import time
 
 import pytest
+from hypothesis import given, strategies as st
 
 from ambient.control.documents import LARGEST, LARGEST_DOCUMENT, MOST_BAD, BadDocument, Document, documents
 
@@ -110,6 +111,31 @@ def test_a_bad_file_is_told_once_and_soon(content, line, why):
     assert why in bad.why
     assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+pieces = st.sampled_from(
+    ["a", "kind", "List", "v1", "apiVersion", "items", ": ", ":", "- ", "\n", "\n  ", "---", "...", "%YAML 1.1\n", "{", "}", "[", "]",
+     ",", '"', "'", "&x ", "*x", "<<", "!!str ", "!b ", "|", ">", "#", "\t", "\ufeff", "\x00", "\r", "\u2028", "é", "1e999", "0x", "~", "\\ud800"]
+)  # fmt: skip
+
+
+@given(st.binary(max_size=40) | st.lists(pieces, max_size=25).map("".join).map(str.encode))
+def test_whatever_a_file_has_it_is_documents_or_told(content):
+    for one in read(content):
+        match one:
+            case Document(line, body):
+                json.dumps(body, allow_nan=False).encode()
+                assert 1 <= one.line_of("a.b[0]") <= content.count(b"\n") + content.count(b"\r") + 2
+            case BadDocument(line, why):
+                assert why
+        assert (
+            1
+            <= line
+            <= content.count(b"\n")
+            + content.count(b"\r")
+            + content.decode(errors="replace").count("\u2028")
+            + 2
+        )
 
 
 def test_a_file_of_rubbish_is_not_named_line_by_line():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from ambient.control.objects import Key
+from ambient.control.problem import Problem
 from ambient.control.schema.problems import problems
 from ambient.control.schema.shape import say
 from ambient.control.translate import (
@@ -80,7 +82,22 @@ def translate(document: Mapping[str, Any], root_namespaces: tuple[str, ...]) -> 
     """What an object of one of our kinds means. Raises Untranslatable."""
     kind = KINDS[str(document["kind"])]
     try:
-        read = kind.shape.model_validate(document)
+        translated = kind.translate(kind.shape.model_validate(document), root_namespaces)
     except ValidationError as error:
-        raise Untranslatable(tuple(problems(error, kind.shape))) from error
-    return kind.translate(read, root_namespaces)
+        raise Untranslatable(_printable(problems(error, kind.shape))) from error
+    except Untranslatable as error:
+        raise Untranslatable(_printable(error.problems)) from error
+    warnings = _printable(translated.warnings)
+    return translated if warnings == translated.warnings else replace(translated, warnings=warnings)
+
+
+def _printable(told: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Names and values are others' text: what could end a line, or hide, is escaped."""
+    return tuple(
+        one if str(one).isprintable() else one._replace(field=_escaped(one.field), text=_escaped(one.text))
+        for one in told
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
