@@ -27,6 +27,13 @@ def call(
         return asyncio.run(_called(state_dir, work))
 
 
+def is_known(state_dir: Path) -> bool:
+    """Whether there is a control plane that could be asked."""
+    from ambient.rpc import operator  # noqa: PLC0415
+
+    return operator.find(state_dir).exists()
+
+
 async def _called(state_dir: Path, work: Callable[[Channel], Awaitable[Answer]]) -> Answer:
     from ambient.rpc import operator  # noqa: PLC0415  # `ambient --help` must not load it.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import Final
 
 from ambient.aio import notify
 from ambient.core.errors import ConfigError
 from ambient.local.child import Child, last_words
 from ambient.local.layout import Settings
 from ambient.local.supervisor import PATIENCE_SECONDS
+
+_LISTEN_SECONDS: Final = PATIENCE_SECONDS + 5
+"""The supervisor, which began a little later, has said what it waits for by then."""
 
 
 def up(settings: Settings, waits: Callable[[str], None]) -> None:
@@ -32,9 +36,7 @@ async def _up(settings: Settings, waits: Callable[[str], None]) -> None:
     ended = asyncio.create_task(child.ended())
     try:
         while not (is_up.done() or ended.done()):
-            await asyncio.wait(
-                (is_up, ended), timeout=PATIENCE_SECONDS + 1, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((is_up, ended), timeout=_LISTEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not (is_up.done() or ended.done()):
                 waits(last_words(said))
         if not is_up.done():

@@ -88,3 +88,11 @@ def test_how_it_stands_is_said_with_every_source_and_error(running):
 def test_nobody_there_is_code_3(nobody):
     for words in (("status",), ("node", "ls"), ("node", "forget", "x"), ("proxy-status",), ("token", "list")):
         assert nobody.ambient(*words).exit_code == 3
+
+
+def test_the_version_is_that_of_the_control_plane_too_if_there_is_one(running, nobody, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    alone = json.loads(nobody.ambient("version", "-o", "json").stdout)
+    both = json.loads(running.ambient("version", "-o", "json").stdout)
+    assert list(alone) == ["ambient", "python", "kernel"]
+    assert both == {**alone, "control plane": alone["ambient"]}
