@@ -16,9 +16,11 @@ from ambient.control.main import Control, Options
 from ambient.core import delta
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.model.route import Backend
 from ambient.core.model.workload import TunnelProtocol
 from ambient.core.pki import csr, issue, verify
 from ambient.core.pki.bundle import Credentials
+from ambient.core.routing import Connection, Request, choose
 from ambient.core.snapshot import EMPTY
 from ambient.rpc import access, authority, mesh, operator, trust, wire
 from ambient.rpc.certificates import sign
@@ -26,7 +28,7 @@ from ambient.rpc.channel import Dialer, open_bootstrap_channel, open_channel
 from ambient.rpc.errors import PermissionDenied, Unauthenticated
 from ambient.rpc.holdings import Holdings
 from ambient.rpc.registration import Accepted, LocalWorkload, Refused, Registration
-from ambient.rpc.subscription import Subscription
+from ambient.rpc.subscription import TYPES, Subscription
 from ambient.rpc.wire import Update
 
 SHOP = """
@@ -92,7 +94,7 @@ async def bootstrap(control, node="n1", token=None, request=None):
 class Node:
     """A node's ends of the wires, and the mesh as it sees it."""
 
-    def __init__(self, control, credentials, held=(), refuse=lambda _: {}):
+    def __init__(self, control, credentials, held=(), refuse=lambda _: {}, types=TYPES):
         self.dialer = Dialer(f"127.0.0.1:{control.node_port}", Watch(credentials))
         self.updates = []
         self.snapshot = EMPTY
@@ -101,7 +103,7 @@ class Node:
         self._changed = asyncio.Event()
         self.held = Holdings()
         self.held.apply(wire.Update(tuple(held)))
-        self.subscription = Subscription(self.dialer, credentials.identity.node, self.held)
+        self.subscription = Subscription(self.dialer, credentials.identity.node, self.held, types=types)
         self.registration = Registration(self.dialer, self._ordered)
         self._tasks = []
 
@@ -198,6 +200,71 @@ async def test_a_changed_file_reaches_every_node_within_a_second(tmp_path):
         (tmp_path / "config" / "vm.yaml").unlink()
         for node in nodes:
             await node.until(lambda node=node: not node.snapshot.workloads)
+
+
+ROUTES = """
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec: {clusterIP: 10.88.0.10, selector: {app: api}, ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api, namespace: shop}
+spec:
+  hosts: [api]
+  http:
+  - match: [{headers: {x-canary: {exact: "true"}}}]
+    route: [{destination: {host: api, subset: v2}}]
+  - route: [{destination: {host: api, subset: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: api, namespace: shop}
+spec:
+  host: api
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+---
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: api.shop.svc.cluster.local, namespace: shop}
+spec:
+  routes: [{name: orders, condition: {pathRegex: /orders}, timeout: 5s}]
+"""
+API = "shop/api.shop.svc.cluster.local"
+
+
+async def test_whoever_asks_for_routes_decides_by_them_as_the_control_plane_does(tmp_path):
+    async with control_plane(tmp_path) as control:
+        credentials = await bootstrap(control, "n1"), await bootstrap(control, "waypoint")
+        async with (
+            Node(control, credentials[0]) as node,
+            Node(control, credentials[1], types=(*TYPES, wire.ROUTES)) as waypoint,
+        ):
+            (tmp_path / "config" / "routes.yaml").write_text(ROUTES)
+            await waypoint.until(lambda: API in waypoint.snapshot.routes)
+            canary = Request(Connection(80), "GET", "/orders", headers={"x-canary": "true"})
+            chosen = choose(waypoint.snapshot.routes[API], canary)
+            assert chosen.action.backends == (Backend(API, 80, "v2"),)
+            assert (chosen.profile.name, chosen.timeouts.request) == ("orders", timedelta(seconds=5))
+            version = waypoint.held.versions(wire.ROUTES)[API]
+
+            (tmp_path / "config" / "routes.yaml").write_text(ROUTES.replace("timeout: 5s", "timeout: 2s"))
+            await waypoint.until(lambda: waypoint.held.versions(wire.ROUTES)[API] != version)
+            chosen = choose(waypoint.snapshot.routes[API], canary)
+            assert chosen.timeouts.request == timedelta(seconds=2)
+
+            (tmp_path / "config" / "routes.yaml").unlink()
+            await waypoint.until(lambda: API not in waypoint.snapshot.routes)
+            await node.until(lambda: any((wire.ADDRESS, API) in one.removed for one in node.updates))
+            assert not any(
+                type_url == wire.ROUTES
+                for update in node.updates
+                for type_url in (
+                    *(raw.type_url for raw in update.upserted),
+                    *(gone for gone, _ in update.removed),
+                )
+            )
 
 
 async def test_a_refused_resource_is_sent_again_on_reconnect_and_the_good_ones_are_not(tmp_path):

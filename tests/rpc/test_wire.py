@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -16,7 +17,22 @@ from ambient.core.model.authorization import (
     StringMatch,
     StringMatchKind,
 )
+from ambient.core.model.route import (
+    Backend,
+    Forward,
+    Origin,
+    PathMatch,
+    PathMatchKind,
+    Protocol,
+    RouteMatch,
+    RouteRule,
+    RouteTable,
+    ServiceRoutes,
+    Timeouts,
+    Unmatched,
+)
 from ambient.core.model.service import Port, Service
+from ambient.core.model.traffic import HashHeader, Maglev, TrafficPolicies, TrafficPolicy
 from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc import wire
 from ambient.rpc.encoding import encode_delta, encode_resource
@@ -88,7 +104,29 @@ AUTHORIZATION_ = Authorization(
     ),
     dry_run=True,
 )
-EVERYTHING = (WORKLOAD, SERVICE, AUTHORIZATION_)
+SAID = ServiceRoutes(
+    SERVICE.key,
+    (
+        RouteTable(
+            Protocol.HTTP,
+            (
+                RouteRule(
+                    Origin("HTTPRoute", "shop", "r", "spec.rules[0]"),
+                    Forward((Backend(SERVICE.key, 80, "v1", 9, trouble="nobody is there"),)),
+                    (
+                        RouteMatch(
+                            PathMatch(PathMatchKind.REGEX, "/a/[0-9]+"), destinations=(ip_network("::/0"),)
+                        ),
+                    ),
+                    timeouts=Timeouts(timedelta(seconds=5)),
+                ),
+            ),
+            Unmatched.NOT_FOUND,
+        ),
+    ),
+    traffic=TrafficPolicies(ports=Map({80: TrafficPolicy(balancer=Maglev(HashHeader("x")))})),
+)
+EVERYTHING = (WORKLOAD, SERVICE, AUTHORIZATION_, SAID)
 
 
 RAW = tuple(encode_resource(resource) for resource in EVERYTHING)
@@ -122,7 +160,7 @@ def test_what_is_encoded_is_decoded(resource):
 
 def test_a_version_names_the_content_alone():
     assert encode_resource(WORKLOAD).version == encode_resource(WORKLOAD).version
-    assert len({encode_resource(resource).version for resource in EVERYTHING}) == 3
+    assert len({encode_resource(resource).version for resource in EVERYTHING}) == len(EVERYTHING)
 
 
 def test_updates_survive_the_disk():
