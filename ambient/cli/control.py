@@ -44,6 +44,20 @@ def control(
     certificate_lifetime: Annotated[
         int, typer.Option(metavar="SECONDS", help="Of the certificates that are issued.")
     ] = 86400,
+    node_lease: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="Nobody is sent to the workloads of a node that is silent for so long.",
+        ),
+    ] = 30,
+    node_forget: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS", min=1, help="After so long they are forgotten. --node-lease or more."
+        ),
+    ] = 86400,
     root_lifetime: Annotated[
         int, typer.Option(metavar="SECONDS", help="Of a root; another follows it by itself in time.")
     ] = 315360000,
@@ -63,6 +77,7 @@ def control(
     """Run the control plane: what is applied, a folder of YAML and what nodes report become what proxies need."""
     with on_errors(log_format, log_level):
         from ambient.control import main  # noqa: PLC0415  # `ambient --help` must not load it.
+        from ambient.control.registry import Patience  # noqa: PLC0415
 
         options = main.Options(
             config=config,
@@ -73,6 +88,7 @@ def control(
             trust_domain=trust_domain,
             cluster=cluster,
             root_namespace=root_namespace,
+            patience=Patience(node_lease, max(node_lease, node_forget)),
             certificate_lifetime=timedelta(seconds=certificate_lifetime),
             root_lifetime=timedelta(seconds=root_lifetime),
             ca_dir=ca_dir,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,13 @@ def add(
         list[str] | None,
         typer.Option(help="Do not capture its connections to these addresses. May be repeated."),
     ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp:PORT|http:PORT/PATH",
+            help="How to find out whether it is healthy; nobody is sent to it while it is not. Default: it is.",
+        ),
+    ] = None,
     run_dir: RunDir = RUN_DIR,
 ) -> None:
     """Register a workload; its namespace's labels say whether its traffic is captured."""
@@ -70,6 +78,7 @@ def add(
                 "exclude_outbound_ports": exclude_outbound_port or [],
                 "exclude_inbound_ports": exclude_inbound_port or [],
                 "exclude_cidrs": exclude_cidr or [],
+                "probe": probe,
             },
         )
     typer.echo(f"{namespace}/{name} {answer['note'] or 'registered'}")
@@ -86,7 +95,7 @@ def list_(
     output.show(
         form,
         workloads,
-        ("NAME", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES", "CAPTURE", "PROXIED"),
+        ("NAME", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES", "CAPTURE", "HEALTHY", "PROXIED"),
         lambda: (
             (
                 workload["name"],
@@ -94,12 +103,41 @@ def list_(
                 workload["service_account"],
                 ", ".join(workload["addresses"]) or "none",
                 workload["capture"],
+                "yes" if workload["healthy"] else "no",
                 "yes" if workload["proxied"] else f"no: {workload['why_not_proxied']}",
             )
             for workload in workloads
         ),
         nothing="this node has no workloads",
     )
+
+
+class Health(Enum):
+    """Whether others may be sent to a workload."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@app.command()
+def health(
+    name: Annotated[str, typer.Argument(help="As it was added.")],
+    state: Annotated[Health, typer.Argument(help="What it is from now on.")],
+    namespace: Namespace,
+    run_dir: RunDir = RUN_DIR,
+) -> None:
+    """Say whether others may be sent to a workload that has no probe. What it has goes on."""
+    with on_errors():
+        answer = _call(
+            run_dir,
+            {
+                "verb": "health",
+                "name": name,
+                "namespace": namespace,
+                "healthy": state is Health.HEALTHY,
+            },
+        )
+    typer.echo(f"{namespace}/{name} {answer['note'] or f'is {state.value}'}")
 
 
 @app.command()

@@ -81,7 +81,6 @@ class Overview:
                 types=self._publisher.sync(name),
                 workloads=len(self._index.registered(name)),
                 certificate_end=ends.get(name),
-                address="",
             )
             for name in sorted(names)
         )

@@ -22,8 +22,8 @@ from ambient.aio import unix
 from ambient.aio.streams import StreamServer
 from ambient.core.errors import AmbientError, ConfigError, Unavailable
 from ambient.core.model.authorization import IpNetwork
-from ambient.core.model.pod import Exclusions
-from ambient.node.source import Added, Apply, AtPath, Found, OfProcess, Removed
+from ambient.core.model.pod import Exclusions, Probe
+from ambient.node.source import Added, Apply, AtPath, Found, Judged, OfProcess, Removed
 from ambient.telemetry import log
 
 SOCKET_NAME: Final = "node.sock"
@@ -107,6 +107,7 @@ class _Add(Excluded):
     netns: str | None = None
     pid: Annotated[int, Field(gt=0)] | None = None
     cgroup: str | None = None
+    probe: str | None = None
 
     def found(self) -> Found:
         return Found(
@@ -117,6 +118,7 @@ class _Add(Excluded):
             labels=Map(self.labels),
             cgroup=self.cgroup,
             exclusions=self.exclusions(),
+            probe=None if self.probe is None else Probe.parse(self.probe),
         )
 
     def _where(self) -> AtPath | OfProcess:
@@ -141,6 +143,15 @@ class _Remove(BaseModel):
     now: bool = False
 
 
+class _Health(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    verb: Literal["health"]
+    name: _Name
+    namespace: _Name
+    healthy: bool
+
+
 class _List(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -153,8 +164,9 @@ class _Status(BaseModel):
     verb: Literal["status"]
 
 
-_Request: TypeAlias = Annotated[_Add | _Remove | _List | _Status, Field(discriminator="verb")]
-_REQUESTS: TypeAdapter[_Add | _Remove | _List | _Status] = TypeAdapter(_Request)
+_Asked: TypeAlias = _Add | _Remove | _Health | _List | _Status
+_Request: TypeAlias = Annotated[_Asked, Field(discriminator="verb")]
+_REQUESTS: TypeAdapter[_Asked] = TypeAdapter(_Request)
 
 
 class Api:
@@ -202,12 +214,14 @@ class Api:
             log.error("a request to the local interface failed", error=repr(fault))
             return {"error": f"the node daemon failed: {fault!r}"}
 
-    async def _do(self, apply: Apply, request: _Add | _Remove | _List | _Status) -> Any:  # noqa: ANN401  # JSON.
+    async def _do(self, apply: Apply, request: _Asked) -> Any:  # noqa: ANN401  # JSON.
         match request:
             case _Add():
                 return {"note": await apply(Added(request.found()))}
             case _Remove(name=name, namespace=namespace, now=now):
                 return {"note": await apply(Removed(name, namespace, now))}
+            case _Health(name=name, namespace=namespace, healthy=healthy):
+                return {"note": await apply(Judged(name, namespace, healthy))}
             case _List():
                 return self._list()
             case _Status():
@@ -253,7 +267,7 @@ def _failed(what: str, error: BaseException) -> None:
     log.error("the local interface failed", what=what, why=str(error) or repr(error))
 
 
-def _parse(line: bytes) -> _Add | _Remove | _List | _Status:
+def _parse(line: bytes) -> _Asked:
     try:
         return _REQUESTS.validate_json(line)
     except ValidationError as error:
@@ -262,6 +276,8 @@ def _parse(line: bytes) -> _Add | _Remove | _List | _Status:
 
 def _sentence(error: ValidationError) -> str:
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"] if part not in {"add", "remove", "list", "status"})
+    where = ".".join(
+        str(part) for part in fault["loc"] if part not in {"add", "remove", "health", "list", "status"}
+    )
     what = fault["msg"].removeprefix("Value error, ")
     return f"{where}: {what}" if where else what

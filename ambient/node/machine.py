@@ -77,6 +77,9 @@ class Machine(Protocol):
     def listen_in(self, netns: Netns) -> dict[Role, socket.socket]:
         """A pod's three listeners."""
 
+    def socket_in(self, netns: Netns, family: int) -> socket.socket:
+        """A TCP socket of a namespace that does not block. Raises OSError."""
+
     def adopt_listeners(self, netns: Netns, fds: Sequence[int]) -> dict[Role, socket.socket]:
         """A pod's listeners as a proxy gave them back, in the order of ``Role``; the descriptors are taken over.
 
@@ -133,6 +136,9 @@ class Linux:
 
     def listen_in(self, netns: Netns) -> dict[Role, socket.socket]:
         return kernel_netns.listen_in(_kernels(netns))
+
+    def socket_in(self, netns: Netns, family: int) -> socket.socket:
+        return kernel_netns.socket_in(_kernels(netns).fd, family)
 
     def adopt_listeners(self, netns: Netns, fds: Sequence[int]) -> dict[Role, socket.socket]:
         sockets = [socket.socket(fileno=fd) for fd in fds]

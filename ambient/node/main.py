@@ -24,6 +24,7 @@ from ambient.node.enrol import Enrolment
 from ambient.node.machine import Linux, LinuxRedirector, Machine, Redirector
 from ambient.node.membership import Membership
 from ambient.node.pods import Local, Pods
+from ambient.node.probes import Probes
 from ambient.node.refuse import Refuser
 from ambient.node.zds_server import Proxies
 from ambient.rpc import zds
@@ -108,6 +109,9 @@ class Daemon:
             settings.name, self._pods, self._enrolment, self._deposit, machine, redirector, _ended
         )
         self._membership = Membership(self._pods, self._enrolment, self._proxies)
+        self._probes = Probes(
+            lambda: {local.pod.uid: local for local in self._pods}, machine, self._membership.probed
+        )
         self._refuser = Refuser(self._pods, self._proxies.away_seconds)
 
     async def serve(self) -> None:
@@ -124,6 +128,7 @@ class Daemon:
                 self._tasks.start(self._membership.sweep_forever(), "sweep")
                 self._tasks.start(self._proxies.retry(), "retry")
                 self._tasks.start(self._refuser.run(), "refuser")
+                self._tasks.start(self._probes.run(), "probes")
                 log.info("ready", node=self._settings.name, workloads=len(self._pods), kernel_writes=writes)
                 notify.tell(notify.READY)
                 await self._failed
@@ -161,6 +166,8 @@ class Daemon:
             "proxied": not why_not,
             "why_not_proxied": why_not,
             "older_connections": len(local.older),
+            "probe": None if pod.probe is None else str(pod.probe),
+            "healthy": pod.healthy,
         }
 
     def _status(self) -> dict[str, Any]:

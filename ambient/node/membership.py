@@ -11,7 +11,7 @@ from ambient.core.model.pod import Capture
 from ambient.node.enrol import Enrolment
 from ambient.node.pods import Local, Pods
 from ambient.node.serial import Serial
-from ambient.node.source import Added, Event, Found, Removed
+from ambient.node.source import Added, Event, Found, Judged, Removed
 from ambient.node.zds_server import Proxies
 from ambient.telemetry import log
 
@@ -32,6 +32,23 @@ class Membership:
                 return await self._serial.do(lambda: self._add(found))
             case Removed(name, namespace, now):
                 return await self._serial.do(lambda: self._remove(self._pods.uid(namespace, name), now=now))
+            case Judged(name, namespace, healthy):
+                return await self._serial.do(
+                    lambda: self._judge(self._pods.uid(namespace, name), healthy=healthy)
+                )
+
+    async def probed(self, uid: str, *, healthy: bool) -> None:
+        """A probe has found out something new about a workload."""
+
+        async def note() -> str:
+            if (local := self._pods.find(uid)) is None or local.pod.probe is None:
+                return ""
+            return await self._set_health(uid, healthy=healthy)
+
+        try:
+            await self._serial.do(note)
+        except AmbientError as error:
+            log.warning("the health of a workload was not noted", workload=uid, error=str(error))
 
     async def sweep_forever(self) -> None:
         """Keep up with what nobody tells: workloads that vanish, and addresses that change."""
@@ -107,6 +124,25 @@ class Membership:
         )
         return note
 
+    async def _judge(self, uid: str, *, healthy: bool) -> str:
+        local = self._pods.get(uid)
+        if local.pod.probe is not None:
+            raise ConfigError(
+                f"the health of workload {uid!r} is found out by its probe {local.pod.probe}; add it anew without one"
+            )
+        return await self._set_health(uid, healthy=healthy)
+
+    async def _set_health(self, uid: str, *, healthy: bool) -> str:
+        if self._pods.get(uid).pod.healthy == healthy:
+            return ""
+        self._pods.change(uid, lambda local: replace(local, pod=replace(local.pod, healthy=healthy)))
+        log.info("health changed", workload=uid, healthy=healthy)
+        try:
+            await self._proxies.add(uid)
+        except Unavailable as error:
+            return f"noted, and waiting: {error}"
+        return ""
+
     def _unfinished(self, uid: str) -> str:
         why = self._proxies.why_not_proxied(uid)
         return f"registered, and waiting: {why}" if why else ""
@@ -169,5 +205,6 @@ def _is_same(known: Local, found: Found) -> bool:
         and pod.service_account == found.service_account
         and pod.labels == found.labels
         and pod.exclusions == found.exclusions
+        and pod.probe == found.probe
         and found.cgroup in {None, pod.cgroup}
     )

@@ -16,7 +16,7 @@ from immutables import Map
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ambient.core.errors import ConfigError
-from ambient.core.model.pod import Capture, Exclusions, Pod
+from ambient.core.model.pod import Capture, Exclusions, Pod, Probe
 from ambient.core.redirection import Role
 from ambient.node.machine import Machine, Netns
 from ambient.node.source import AtPath, Found, OfProcess
@@ -102,6 +102,10 @@ class Pods:
             cgroup = cgroup or self._machine.cgroup_of(found.netns.pid)
         if cgroup is not None:
             self._machine.check_cgroup(cgroup)
+        elif found.probe is not None:
+            raise ConfigError(
+                f"{title} has a probe and no cgroup to tell the probe from it by; give its cgroup too"
+            )
         netns = self._netns(found.netns)
         try:
             self._check_alone(title, found, netns)
@@ -115,6 +119,9 @@ class Pods:
                 labels=found.labels,
                 cgroup=cgroup,
                 exclusions=found.exclusions,
+                probe=found.probe,
+                # Nobody is sent to one that starts before it has answered.
+                healthy=found.probe is None,
             )
             return Local(pod, found.netns, started, netns, self._machine.listen_in(netns))
         except BaseException:
@@ -229,6 +236,8 @@ class Pods:
             labels=found.labels,
             cgroup=found.cgroup,
             exclusions=found.exclusions,
+            probe=found.probe,
+            healthy=record.healthy,
         )
         local = Local(pod, found.netns, record.started, netns, None, record.capture, frozenset(record.older))
         if netns.cookie != record.netns_cookie or not self.is_there(local):
@@ -337,6 +346,8 @@ class _Record(BaseModel):
     exclude_networks: list[str]
     capture: Capture
     older: list[int]
+    probe: str | None = None
+    healthy: bool = True
 
     @classmethod
     def of(cls, local: Local) -> _Record:
@@ -357,6 +368,8 @@ class _Record(BaseModel):
             exclude_networks=sorted(map(str, excluded.outbound_networks)),
             capture=local.capture,
             older=sorted(local.older),
+            probe=None if pod.probe is None else str(pod.probe),
+            healthy=pod.healthy,
         )
 
     def found(self) -> Found:
@@ -372,6 +385,7 @@ class _Record(BaseModel):
                 frozenset(self.exclude_inbound_ports),
                 frozenset(map(ip_network, self.exclude_networks)),
             ),
+            probe=None if self.probe is None else Probe.parse(self.probe),
         )
 
 

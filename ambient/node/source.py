@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from immutables import Map
 
-from ambient.core.model.pod import Exclusions
+from ambient.core.model.pod import Exclusions, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Found:
     cgroup: str | None = None
     """Its cgroup v2 folder; None: that of the process, or the root of the hierarchy."""
     exclusions: Exclusions = Exclusions()  # noqa: RUF009
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,16 @@ class Removed:
     """Cut its connections instead of letting them end."""
 
 
-Event: TypeAlias = Added | Removed
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Others may be sent to a workload, or not."""
+
+    name: str
+    namespace: str
+    healthy: bool
+
+
+Event: TypeAlias = Added | Removed | Judged
 Apply: TypeAlias = Callable[[Event], Awaitable[str]]
 """Do what an event asks for. Returns a sentence if not all of it is done yet, or an empty string; raises ConfigError,
 with nothing changed, if it is refused."""

@@ -428,6 +428,7 @@ def _info(local: Local, exclusions: Exclusions) -> zds.WorkloadInfo:
         pod.netns_cookie,
         local.capture,
         exclusions,
+        pod.healthy,
     )
 
 

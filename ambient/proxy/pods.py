@@ -357,6 +357,7 @@ class Pods:
                 info.addresses,
                 info.labels,
                 captured,
+                info.healthy,
                 exclusions=info.exclusions,
             )
         )

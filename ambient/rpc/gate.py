@@ -17,6 +17,7 @@ import grpc
 from ambient.core.errors import PeerError
 from ambient.rpc.access import Role
 from ambient.rpc.errors import PermissionDenied, status_of
+from ambient.rpc.pb.ambient.control.v1 import access_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -63,7 +64,7 @@ def _asked(*fields: str) -> Callable[[Any, Any], Fields]:
 
 
 def _token(request: Any, answer: Any) -> Fields:  # noqa: ANN401
-    return {"name": request.name, "role": str(request.role), "id": answer.id}
+    return {"name": request.name, "role": access_pb2.Role.Name(request.role), "id": answer.id}
 
 
 _MOST_NAMED: Final = 20

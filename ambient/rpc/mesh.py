@@ -77,7 +77,6 @@ class Node:
     types: tuple[TypeSync, ...]
     workloads: int
     certificate_end: datetime | None
-    address: str
 
 
 class Origin(Enum):
@@ -293,7 +292,6 @@ def _node_message(node: Node) -> pb.Node:
         ],
         workloads=node.workloads,
         certificate_end=moment_message(node.certificate_end),
-        address=node.address,
     )
 
 
@@ -310,7 +308,6 @@ def _read_node(message: pb.Node) -> Node:
         ),
         message.workloads,
         _read_optional(message, "certificate_end"),
-        message.address,
     )
 
 

@@ -56,7 +56,7 @@ class Profile:
 def find(state_dir: Path, profile: Path = PROFILE) -> Path:
     """The door of this machine's own control plane, or else the operator's profile if there is one."""
     socket, profile = state_dir / SOCKET, profile.expanduser()
-    return profile if profile.exists() and not socket.exists() else socket
+    return profile if _is_there(profile) and not _is_there(socket) else socket
 
 
 @asynccontextmanager
@@ -66,11 +66,11 @@ async def door(place: Path) -> AsyncIterator[Channel]:
     A certificate that is half over is renewed on the way. Raises Unreachable when nobody answers.
     """
     if (made := _profile(place)) is not None:
-        where, hint = made.control, f"is that the control plane that {place} is for"
+        where, hint = made.control, f"is it running, and does it still have the root that {place} knows?"
         channel = open_channel(made.control, made.credentials)
     else:
         where = str(place)
-        hint = "is `ambient control` running, with this --state-dir, and are you root"
+        hint = "is `ambient control` running, with this --state-dir, and are you root?"
         channel = grpc.aio.insecure_channel(f"unix:{place}", options=_OPTIONS)
     async with channel:
         try:
@@ -82,11 +82,19 @@ async def door(place: Path) -> AsyncIterator[Channel]:
                 raise
             # gRPC nests reasons; the innermost is the system's.
             why = str(error).rpartition(" error: ")[2]
-            raise Unreachable(f"no control plane answers on {where}: {why}; {hint}?") from error
+            raise Unreachable(f"no control plane answers on {where}: {why}; {hint}") from error
 
 
 def _profile(place: Path) -> Profile | None:
-    return load(place) if place.is_file() else None
+    return load(place) if _is_there(place) and not stat.S_ISSOCK(place.stat().st_mode) else None
+
+
+def _is_there(place: Path) -> bool:
+    """Also false where this user may not look."""
+    try:
+        return place.exists()
+    except PermissionError:
+        return False
 
 
 async def login(token: JoinToken, roots_pem: bytes, place: Path) -> None:

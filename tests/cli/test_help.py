@@ -52,7 +52,7 @@ def asked(*words, **environment):
     ("typed", "offered"),
     [
         ("ambient wor", ["workload"]),
-        ("ambient workload ", ["add", "list", "remove"]),
+        ("ambient workload ", ["add", "list", "health", "remove"]),
         ("ambient token create --n", ["--node", "--name"]),
         ("ambient completion ", ["bash", "zsh", "fish"]),
     ],

@@ -101,6 +101,12 @@ class FakeMachine:
             listeners[role].setblocking(False)
         return listeners
 
+    def socket_in(self, netns, family):
+        assert netns.fd >= 0
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setblocking(False)
+        return made
+
     def adopt_listeners(self, netns, fds):
         sockets = [socket.socket(fileno=fd) for fd in fds]
         if not all(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for sock in sockets):
@@ -265,6 +271,10 @@ class World:
                 if self._daemon.done():
                     self._daemon.result()
 
+    async def restart(self):
+        await self.stop()
+        await self.start()
+
     async def stop(self):
         if self._daemon is not None:
             self._daemon.cancel()
@@ -290,6 +300,9 @@ class World:
             **more,
         }
         return (await self.call("add", **request))["note"]
+
+    async def health(self, name="a", *, healthy):
+        return (await self.call("health", name=name, namespace="shop", healthy=healthy))["note"]
 
     async def remove(self, name="a", *, now=False):
         await self.call("remove", name=name, namespace="shop", now=now)
@@ -333,6 +346,11 @@ def node(tmp_path):
         assert open_fds() == before
 
     return run
+
+
+@pytest.fixture
+def machine():
+    return FakeMachine()
 
 
 @pytest.fixture

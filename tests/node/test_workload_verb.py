@@ -31,9 +31,11 @@ def test_add_list_remove(node):
         code, out, _ = await typed(world, "list")
         assert code == 0
         assert [" ".join(line.split()) for line in out.splitlines()] == [
-            "NAME NAMESPACE SERVICE ACCOUNT ADDRESSES CAPTURE PROXIED",
-            "a shop sa 10.0.0.1, fd00::1 on yes",
+            "NAME NAMESPACE SERVICE ACCOUNT ADDRESSES CAPTURE HEALTHY PROXIED",
+            "a shop sa 10.0.0.1, fd00::1 on yes yes",
         ]
+        health = ("health", "a", "unhealthy", "--namespace", "shop")
+        assert await typed(world, *health) == (0, "shop/a is unhealthy\n", "")
         (listed,) = json.loads((await typed(world, "list", "-o", "json"))[1])
         assert (listed["labels"], listed["uid"]) == ({"app": "a"}, world.uid())
         assert await typed(world, "remove", "a", "--namespace", "shop", "--now") == (

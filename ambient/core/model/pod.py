@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from immutables import Map
 
+from ambient.core.errors import ConfigError
 from ambient.core.model.address import IpAddress, SocketAddress
 
 if TYPE_CHECKING:
@@ -42,6 +43,31 @@ class Exclusions:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """How a workload's health is found out: a connection to a port of it, or a GET if there is a path."""
+
+    port: int
+    path: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``tcp:8080`` or ``http:8080/path``. Raises ConfigError."""
+        scheme, _, rest = text.partition(":")
+        port, slash, path = rest.partition("/")
+        if (
+            scheme not in {"tcp", "http"}
+            or not (port.isascii() and port.isdigit() and 0 < int(port) <= 0xFFFF)
+            or (scheme == "tcp" and slash)
+            or not all("!" <= character <= "~" for character in path)
+        ):
+            raise ConfigError(f"probe {text!r} is not tcp:PORT or http:PORT/PATH, such as http:8080/healthz")
+        return cls(int(port), f"/{path}" if scheme == "http" else None)
+
+    def __str__(self) -> str:
+        return f"tcp:{self.port}" if self.path is None else f"http:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """One local workload: who it says it is, and where the kernel keeps it."""
 
@@ -56,6 +82,10 @@ class Pod:
     cgroup: str | None = None
     """Its cgroup v2 folder; None: only reachable through the root of the hierarchy."""
     exclusions: Exclusions = Exclusions()
+    probe: Probe | None = None
+    """None: its health is what its operator says."""
+    healthy: bool = True
+    """Others may be sent to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,7 @@ def _encoded(message: Message) -> pb.ZdsHello | pb.WorkloadRequest | pb.Workload
                 netns_cookie=info.netns_cookie,
                 capture=_MODES[info.capture],
                 exclusions=exclusions.message(pb.Exclusions, info.exclusions),
+                unhealthy=not info.healthy,
             )
             return pb.WorkloadRequest(add=pb.AddWorkload(uid=uid, workload_info=encoded))
         case KeepWorkload(uid):
@@ -197,6 +198,7 @@ def _added(added: pb.AddWorkload) -> AddWorkload:
             info.netns_cookie,
             _CAPTURES[info.capture],
             excluded,
+            not info.unhealthy,
         ),
     )
 

@@ -40,6 +40,8 @@ class WorkloadInfo:
     """How far the kernel captures its traffic now."""
     exclusions: Exclusions = Exclusions()  # noqa: RUF009
     """What of it the kernel leaves outside the mesh."""
+    healthy: bool = True
+    """Others may be sent to it."""
 
 
 @dataclass(frozen=True, slots=True)

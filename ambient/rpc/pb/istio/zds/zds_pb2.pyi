@@ -25,7 +25,7 @@ class ZdsHello(_message.Message):
     def __init__(self, version: _Optional[_Union[Version, str]] = ..., extensions: _Optional[_Iterable[str]] = ..., returning: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkloadInfo(_message.Message):
-    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie", "capture", "exclusions")
+    __slots__ = ("name", "namespace", "service_account", "labels", "addresses", "netns_cookie", "capture", "exclusions", "unhealthy")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class WorkloadInfo(_message.Message):
     NETNS_COOKIE_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
     EXCLUSIONS_FIELD_NUMBER: _ClassVar[int]
+    UNHEALTHY_FIELD_NUMBER: _ClassVar[int]
     name: str
     namespace: str
     service_account: str
@@ -49,7 +50,8 @@ class WorkloadInfo(_message.Message):
     netns_cookie: int
     capture: SetCapture.Mode
     exclusions: Exclusions
-    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ..., capture: _Optional[_Union[SetCapture.Mode, str]] = ..., exclusions: _Optional[_Union[Exclusions, _Mapping]] = ...) -> None: ...
+    unhealthy: bool
+    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., netns_cookie: _Optional[int] = ..., capture: _Optional[_Union[SetCapture.Mode, str]] = ..., exclusions: _Optional[_Union[Exclusions, _Mapping]] = ..., unhealthy: _Optional[bool] = ...) -> None: ...
 
 class Exclusions(_message.Message):
     __slots__ = ("outbound_ports", "inbound_ports", "outbound_networks")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61mbient/control/v1/mesh.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rStatusRequest\"\xf1\x02\n\x0eStatusResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nnamespaces\x18\x03 \x01(\r\x12\x10\n\x08services\x18\x04 \x01(\r\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x16\n\x0e\x61uthorizations\x18\x06 \x01(\r\x12\x17\n\x0f\x63onnected_nodes\x18\x07 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t\x12\x17\n\x0fprogram_version\x18\n \x01(\t\x12\x10\n\x08revision\x18\x0b \x01(\x04\x12+\n\x07started\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07sources\x18\r \x03(\x0b\x32\x1a.ambient.control.v1.Source\x12\'\n\x03now\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07objects\x18\x03 \x01(\r\x12\x0f\n\x07trouble\x18\x04 \x01(\t\"\x12\n\x10ListNodesRequest\"<\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.ambient.control.v1.Node\"\xd8\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05types\x18\x04 \x03(\x0b\x32\x1c.ambient.control.v1.TypeSync\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x33\n\x0f\x63\x65rtificate_end\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\"p\n\x08TypeSync\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\x0f\n\x07pending\x18\x03 \x01(\r\x12\x34\n\x07refused\x18\x04 \x03(\x0b\x32#.ambient.control.v1.RefusedResource\",\n\x0fRefusedResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"!\n\x11\x46orgetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\'\n\x12\x46orgetNodeResponse\x12\x11\n\tworkloads\x18\x01 \x01(\r\"7\n\x14ListWorkloadsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"H\n\x15ListWorkloadsResponse\x12/\n\tworkloads\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Workload\"\x93\x03\n\x08Workload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\x11\n\taddresses\x18\x06 \x03(\t\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.ambient.control.v1.Workload.LabelsEntry\x12\x0f\n\x07refused\x18\x08 \x01(\t\x12\x10\n\x08\x65nrolled\x18\t \x01(\x08\x12\r\n\x05hbone\x18\n \x01(\x08\x12\x0f\n\x07healthy\x18\x0b \x01(\x08\x12\x10\n\x08services\x18\x0c \x03(\t\x12\x32\n\x06origin\x18\r \x01(\x0e\x32\".ambient.control.v1.WorkloadOrigin\x12-\n\tlease_end\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x02\n\x17RegisterWorkloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12\x11\n\taddresses\x18\x04 \x03(\t\x12G\n\x06labels\x18\x05 \x03(\x0b\x32\x37.ambient.control.v1.RegisterWorkloadRequest.LabelsEntry\x12\x11\n\tunhealthy\x18\x06 \x01(\x08\x12\x15\n\rlease_seconds\x18\x07 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x18RegisterWorkloadResponse\x12.\n\x08workload\x18\x01 \x01(\x0b\x32\x1c.ambient.control.v1.Workload\":\n\x17WithdrawWorkloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x1a\n\x18WithdrawWorkloadResponse*\x87\x01\n\x0eWorkloadOrigin\x12\x1f\n\x1bWORKLOAD_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKLOAD_ORIGIN_NODE\x10\x01\x12!\n\x1dWORKLOAD_ORIGIN_CONFIGURATION\x10\x02\x12\x17\n\x13WORKLOAD_ORIGIN_API\x10\x03\x32\xd2\x04\n\x04Mesh\x12O\n\x06Status\x12!.ambient.control.v1.StatusRequest\x1a\".ambient.control.v1.StatusResponse\x12X\n\tListNodes\x12$.ambient.control.v1.ListNodesRequest\x1a%.ambient.control.v1.ListNodesResponse\x12[\n\nForgetNode\x12%.ambient.control.v1.ForgetNodeRequest\x1a&.ambient.control.v1.ForgetNodeResponse\x12\x64\n\rListWorkloads\x12(.ambient.control.v1.ListWorkloadsRequest\x1a).ambient.control.v1.ListWorkloadsResponse\x12m\n\x10RegisterWorkload\x12+.ambient.control.v1.RegisterWorkloadRequest\x1a,.ambient.control.v1.RegisterWorkloadResponse\x12m\n\x10WithdrawWorkload\x12+.ambient.control.v1.WithdrawWorkloadRequest\x1a,.ambient.control.v1.WithdrawWorkloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61mbient/control/v1/mesh.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rStatusRequest\"\xf1\x02\n\x0eStatusResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nnamespaces\x18\x03 \x01(\r\x12\x10\n\x08services\x18\x04 \x01(\r\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x16\n\x0e\x61uthorizations\x18\x06 \x01(\r\x12\x17\n\x0f\x63onnected_nodes\x18\x07 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t\x12\x17\n\x0fprogram_version\x18\n \x01(\t\x12\x10\n\x08revision\x18\x0b \x01(\x04\x12+\n\x07started\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07sources\x18\r \x03(\x0b\x32\x1a.ambient.control.v1.Source\x12\'\n\x03now\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07objects\x18\x03 \x01(\r\x12\x0f\n\x07trouble\x18\x04 \x01(\t\"\x12\n\x10ListNodesRequest\"<\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.ambient.control.v1.Node\"\xc7\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05types\x18\x04 \x03(\x0b\x32\x1c.ambient.control.v1.TypeSync\x12\x11\n\tworkloads\x18\x05 \x01(\r\x12\x33\n\x0f\x63\x65rtificate_end\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x08TypeSync\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\x0f\n\x07pending\x18\x03 \x01(\r\x12\x34\n\x07refused\x18\x04 \x03(\x0b\x32#.ambient.control.v1.RefusedResource\",\n\x0fRefusedResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"!\n\x11\x46orgetNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\'\n\x12\x46orgetNodeResponse\x12\x11\n\tworkloads\x18\x01 \x01(\r\"7\n\x14ListWorkloadsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"H\n\x15ListWorkloadsResponse\x12/\n\tworkloads\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Workload\"\x93\x03\n\x08Workload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\x11\n\taddresses\x18\x06 \x03(\t\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.ambient.control.v1.Workload.LabelsEntry\x12\x0f\n\x07refused\x18\x08 \x01(\t\x12\x10\n\x08\x65nrolled\x18\t \x01(\x08\x12\r\n\x05hbone\x18\n \x01(\x08\x12\x0f\n\x07healthy\x18\x0b \x01(\x08\x12\x10\n\x08services\x18\x0c \x03(\t\x12\x32\n\x06origin\x18\r \x01(\x0e\x32\".ambient.control.v1.WorkloadOrigin\x12-\n\tlease_end\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x02\n\x17RegisterWorkloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12\x11\n\taddresses\x18\x04 \x03(\t\x12G\n\x06labels\x18\x05 \x03(\x0b\x32\x37.ambient.control.v1.RegisterWorkloadRequest.LabelsEntry\x12\x11\n\tunhealthy\x18\x06 \x01(\x08\x12\x15\n\rlease_seconds\x18\x07 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x18RegisterWorkloadResponse\x12.\n\x08workload\x18\x01 \x01(\x0b\x32\x1c.ambient.control.v1.Workload\":\n\x17WithdrawWorkloadRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x1a\n\x18WithdrawWorkloadResponse*\x87\x01\n\x0eWorkloadOrigin\x12\x1f\n\x1bWORKLOAD_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKLOAD_ORIGIN_NODE\x10\x01\x12!\n\x1dWORKLOAD_ORIGIN_CONFIGURATION\x10\x02\x12\x17\n\x13WORKLOAD_ORIGIN_API\x10\x03\x32\xd2\x04\n\x04Mesh\x12O\n\x06Status\x12!.ambient.control.v1.StatusRequest\x1a\".ambient.control.v1.StatusResponse\x12X\n\tListNodes\x12$.ambient.control.v1.ListNodesRequest\x1a%.ambient.control.v1.ListNodesResponse\x12[\n\nForgetNode\x12%.ambient.control.v1.ForgetNodeRequest\x1a&.ambient.control.v1.ForgetNodeResponse\x12\x64\n\rListWorkloads\x12(.ambient.control.v1.ListWorkloadsRequest\x1a).ambient.control.v1.ListWorkloadsResponse\x12m\n\x10RegisterWorkload\x12+.ambient.control.v1.RegisterWorkloadRequest\x1a,.ambient.control.v1.RegisterWorkloadResponse\x12m\n\x10WithdrawWorkload\x12+.ambient.control.v1.WithdrawWorkloadRequest\x1a,.ambient.control.v1.WithdrawWorkloadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKLOAD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKLOADORIGIN']._serialized_start=2054
-  _globals['_WORKLOADORIGIN']._serialized_end=2189
+  _globals['_WORKLOADORIGIN']._serialized_start=2037
+  _globals['_WORKLOADORIGIN']._serialized_end=2172
   _globals['_STATUSREQUEST']._serialized_start=86
   _globals['_STATUSREQUEST']._serialized_end=101
   _globals['_STATUSRESPONSE']._serialized_start=104
@@ -49,33 +49,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNODESRESPONSE']._serialized_start=568
   _globals['_LISTNODESRESPONSE']._serialized_end=628
   _globals['_NODE']._serialized_start=631
-  _globals['_NODE']._serialized_end=847
-  _globals['_TYPESYNC']._serialized_start=849
-  _globals['_TYPESYNC']._serialized_end=961
-  _globals['_REFUSEDRESOURCE']._serialized_start=963
-  _globals['_REFUSEDRESOURCE']._serialized_end=1007
-  _globals['_FORGETNODEREQUEST']._serialized_start=1009
-  _globals['_FORGETNODEREQUEST']._serialized_end=1042
-  _globals['_FORGETNODERESPONSE']._serialized_start=1044
-  _globals['_FORGETNODERESPONSE']._serialized_end=1083
-  _globals['_LISTWORKLOADSREQUEST']._serialized_start=1085
-  _globals['_LISTWORKLOADSREQUEST']._serialized_end=1140
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=1142
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=1214
-  _globals['_WORKLOAD']._serialized_start=1217
-  _globals['_WORKLOAD']._serialized_end=1620
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=1575
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=1620
-  _globals['_REGISTERWORKLOADREQUEST']._serialized_start=1623
-  _globals['_REGISTERWORKLOADREQUEST']._serialized_end=1887
-  _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._serialized_start=1575
-  _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._serialized_end=1620
-  _globals['_REGISTERWORKLOADRESPONSE']._serialized_start=1889
-  _globals['_REGISTERWORKLOADRESPONSE']._serialized_end=1963
-  _globals['_WITHDRAWWORKLOADREQUEST']._serialized_start=1965
-  _globals['_WITHDRAWWORKLOADREQUEST']._serialized_end=2023
-  _globals['_WITHDRAWWORKLOADRESPONSE']._serialized_start=2025
-  _globals['_WITHDRAWWORKLOADRESPONSE']._serialized_end=2051
-  _globals['_MESH']._serialized_start=2192
-  _globals['_MESH']._serialized_end=2786
+  _globals['_NODE']._serialized_end=830
+  _globals['_TYPESYNC']._serialized_start=832
+  _globals['_TYPESYNC']._serialized_end=944
+  _globals['_REFUSEDRESOURCE']._serialized_start=946
+  _globals['_REFUSEDRESOURCE']._serialized_end=990
+  _globals['_FORGETNODEREQUEST']._serialized_start=992
+  _globals['_FORGETNODEREQUEST']._serialized_end=1025
+  _globals['_FORGETNODERESPONSE']._serialized_start=1027
+  _globals['_FORGETNODERESPONSE']._serialized_end=1066
+  _globals['_LISTWORKLOADSREQUEST']._serialized_start=1068
+  _globals['_LISTWORKLOADSREQUEST']._serialized_end=1123
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=1125
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=1197
+  _globals['_WORKLOAD']._serialized_start=1200
+  _globals['_WORKLOAD']._serialized_end=1603
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=1558
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=1603
+  _globals['_REGISTERWORKLOADREQUEST']._serialized_start=1606
+  _globals['_REGISTERWORKLOADREQUEST']._serialized_end=1870
+  _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._serialized_start=1558
+  _globals['_REGISTERWORKLOADREQUEST_LABELSENTRY']._serialized_end=1603
+  _globals['_REGISTERWORKLOADRESPONSE']._serialized_start=1872
+  _globals['_REGISTERWORKLOADRESPONSE']._serialized_end=1946
+  _globals['_WITHDRAWWORKLOADREQUEST']._serialized_start=1948
+  _globals['_WITHDRAWWORKLOADREQUEST']._serialized_end=2006
+  _globals['_WITHDRAWWORKLOADRESPONSE']._serialized_start=2008
+  _globals['_WITHDRAWWORKLOADRESPONSE']._serialized_end=2034
+  _globals['_MESH']._serialized_start=2175
+  _globals['_MESH']._serialized_end=2769
 # @@protoc_insertion_point(module_scope)
