@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ OWNER = "AMBIENT_TEST_OWNER"
 """Every process of a topology carries this variable: the pid of the process that made the topology."""
 
 
-def until(condition: Callable[[], T], timeout_seconds: float, what: str) -> T:
+def until(condition: Callable[[], T | Literal[False] | None], timeout_seconds: float, what: str) -> T:
     """The first truthy answer of ``condition``; AssertionError when there is none in time."""
     deadline = time.monotonic() + timeout_seconds
     while True:
