@@ -444,7 +444,7 @@ some_routes = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(some_routes, requests | connections)
 def test_a_router_answers_as_a_plain_reading_does(routes, asked):
     answer = Router(routes).choose(asked)
@@ -460,7 +460,7 @@ def test_a_router_answers_as_a_plain_reading_does(routes, asked):
     assert answer.budget == profile.budget
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(few_fields, requests | connections)
 def test_a_match_holds_as_a_plain_reading_does(match, asked):
     routes = ServiceRoutes(API, profile=Profile((kind("it", match),)))

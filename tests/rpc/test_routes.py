@@ -7,7 +7,7 @@ from enum import Enum
 import pytest
 from core.routes import of, service_routes
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from immutables import Map
 
 from ambient.core.delta import Delta
@@ -44,7 +44,7 @@ from ambient.rpc.wire import ROUTES, RawResource, Update
 API = "shop/api.shop.svc.cluster.local"
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(service_routes)
 def test_everything_that_can_be_said_comes_back_as_it_was(routes):
     decoded, errors = wire.decode(encode_delta(Delta((routes,), removed_routes=("shop/gone",))))
@@ -62,7 +62,7 @@ def classes_of(module) -> list[type]:
     "kind", [one for one in (*classes_of(route), *classes_of(traffic)) if not issubclass(one, Enum)]
 )
 def test_every_class_of_the_model_comes_back_as_it_was(kind):
-    @settings(max_examples=10)
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(of(kind))
     def comes_back(value):
         assert MIRROR.decode(kind, MIRROR.encode(value)) == value

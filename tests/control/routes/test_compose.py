@@ -625,7 +625,7 @@ def key_of(one):
     return one.key
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(anything(), max_size=9, unique_by=key_of), st.data())
 def test_the_same_objects_come_to_the_same_routes_in_any_order(every, data):
     at_once = Written(*every)
@@ -638,7 +638,7 @@ def test_the_same_objects_come_to_the_same_routes_in_any_order(every, data):
     assert in_steps.book.labels == at_once.book.labels
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(anything(), max_size=9, unique_by=key_of), st.lists(anything(), max_size=6, unique_by=key_of))
 def test_what_is_taken_back_leaves_nothing(every, more):
     plain = Written(*every)
