@@ -70,7 +70,7 @@ def concerns(policy: RequestAuthorization, service: Service, root_namespaces: Co
     """Whether a policy is for a service, or for the waypoint that requests for it pass."""
     wanted: set[Target] = set()
     if policy.namespace == service.namespace:
-        wanted.add(Target("Service", service.name))
+        wanted.add(Target(service.kind, service.name))
     if service.waypoint is not None and isinstance(service.waypoint.destination, str):
         namespace, _, hostname = service.waypoint.destination.partition("/")
         if policy.namespace == namespace:

@@ -345,6 +345,13 @@ def test_a_host_of_a_kubernetes_service_is_its_own():
     )
 
 
+def test_it_is_behind_the_waypoint_that_its_label_names():
+    labelled = STATIC.replace("namespace: shop}", "namespace: shop, labels: {istio.io/use-waypoint: way}}")
+    service = World(labelled).snapshot.service_at(ip_address("10.9.9.9"))
+    assert service.waypoint.destination == "shop/way.shop.svc.cluster.local"
+    assert service.kind == "ServiceEntry"
+
+
 def test_a_range_passes_through():
     world = World(
         "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n"

@@ -218,6 +218,15 @@ def test_whom_a_policy_concerns(targets, asked, expected):
     assert concerns(one, asked, ("istio-system",)) is expected
 
 
+def test_a_service_that_no_cluster_tells_of_is_a_target_of_its_own_kind():
+    outside = replace(service("db"), hostname="db.example.com")
+    assert (service("db").kind, outside.kind) == ("Service", "ServiceEntry")
+    for kind in ("Service", "ServiceEntry"):
+        one = replace(ALLOW_ALL, targets=(Target(kind, "db"),))
+        assert concerns(one, outside, ()) is (kind == "ServiceEntry")
+        assert concerns(one, service("db"), ()) is (kind == "Service")
+
+
 def test_a_policy_for_a_class_is_of_the_root_namespace():
     one = replace(ALLOW_ALL, targets=(Target("GatewayClass", "istio-waypoint"),), namespace="istio-system")
     assert concerns(one, service("api", waypoint=gateway("10.0.0.1")), ("istio-system",))

@@ -8,6 +8,7 @@ from typing import Final
 
 from immutables import Map
 
+from ambient.control import waypoints
 from ambient.control.objects import (
     SelectingService,
     ServiceEndpoint,
@@ -92,6 +93,7 @@ class _ServiceEntry:
                 service=self._service(host, ports, is_first=i == 0, is_resolved=is_resolved),
                 selector=selector,
                 ports=ports,
+                waypoint=waypoints.asked_by(metadata.labels, metadata.namespace),
                 kind="ServiceEntry",
             )
             for i, host in enumerate(spec.hosts)

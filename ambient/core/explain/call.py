@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ambient.core.explain import admission, refusals, requests, routes
 from ambient.core.explain.answer import Explanation, Step, Topic, Verdict
 from ambient.core.explain.ends import End, ends_of
-from ambient.core.explain.parties import Called, find_destination, find_source, of
+from ambient.core.explain.parties import Called, find_destination, find_source, of, of_endpoints
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.service import AppProtocol
 from ambient.core.model.workload import TunnelProtocol, Workload
@@ -123,7 +123,7 @@ def _no_port(called: Called, text: str) -> Step:
 
 
 def _service(service: Service, port: int, circumstances: Circumstances) -> Iterator[Step]:
-    for problem in circumstances.standing_problems("Service", service.namespace, service.name):
+    for problem in circumstances.standing_problems(service.kind, service.namespace, service.name):
         yield Step(
             Topic.SERVICE,
             Verdict.WARNING,
@@ -176,7 +176,7 @@ def _balanced(snapshot: Snapshot, service: Service | None, ends: tuple[End, ...]
     if service.waypoint is not None:
         return Step(Topic.ENDPOINT, Verdict.OK, f"the call goes to the waypoint, {shown}", of(service))
     said = f"{len(ends)} of {every} endpoints may be chosen: {shown}"
-    return Step(Topic.ENDPOINT, Verdict.OK, said, of(service, "spec.selector"))
+    return Step(Topic.ENDPOINT, Verdict.OK, said, of_endpoints(service))
 
 
 def _protocol(

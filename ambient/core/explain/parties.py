@@ -34,7 +34,12 @@ class Called:
 
 def of(service: Service, field: str = "") -> Origin:
     """A service, or a field of it, as what decided something."""
-    return Origin("Service", service.namespace, service.name, field)
+    return Origin(service.kind, service.namespace, service.name, field)
+
+
+def of_endpoints(service: Service) -> Origin:
+    """What says who serves a service."""
+    return of(service, "spec.selector" if service.kind == "Service" else "spec.endpoints")
 
 
 def find_source(snapshot: Snapshot, circumstances: Circumstances, text: str) -> Workload | Step:
@@ -102,7 +107,7 @@ def _called(snapshot: Snapshot, text: str, service: Service) -> Called | Step:
     if endpoint is None:
         said = f"{text} is headless service {service.key} without endpoints, so its name has no address"
         remedy = "add workloads with the labels that it selects"
-        return Step(Topic.NAME, Verdict.FAILS, said, of(service, "spec.selector"), remedy)
+        return Step(Topic.NAME, Verdict.FAILS, said, of_endpoints(service), remedy)
     said = f"{text} is headless service {service.key}: its name stands for the addresses of its endpoints"
     return Called(endpoint.addresses[0], None, service, Step(Topic.NAME, Verdict.OK, said, of(service)))
 

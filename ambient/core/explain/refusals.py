@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ambient.core.explain.answer import Step, Topic, Verdict
-from ambient.core.explain.parties import of
+from ambient.core.explain.parties import of, of_endpoints
 from ambient.core.outbound import Refusal
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def step(refuse: Refuse, target: SocketAddress) -> Step:
         case Refusal.NO_ENDPOINTS:
             said = f"no workload of namespace {service.namespace} carries the labels that service {service.key} selects"
             remedy = "compare its selector with the labels in `ambient get workloads`, or add the workload"
-            return Step(Topic.ENDPOINT, Verdict.FAILS, said, of(service, "spec.selector"), remedy)
+            return Step(Topic.ENDPOINT, Verdict.FAILS, said, of_endpoints(service), remedy)
         case Refusal.NO_HEALTHY_ENDPOINT:
             said = f"every endpoint of service {service.key} is unhealthy or takes no traffic"
             remedy = "see their health in `ambient get workloads`"
-            return Step(Topic.ENDPOINT, Verdict.FAILS, said, of(service, "spec.selector"), remedy)
+            return Step(Topic.ENDPOINT, Verdict.FAILS, said, of_endpoints(service), remedy)
         case Refusal.NO_TARGET_PORT:
             return _no_target_port(service, target.port)
         case Refusal.NO_ADDRESS | Refusal.OTHER_NETWORK:

@@ -67,6 +67,11 @@ class Service:
         """``namespace/hostname``, its name in the mesh."""
         return f"{self.namespace}/{self.hostname}"
 
+    @property
+    def kind(self) -> str:
+        """The kind of the object that tells of it: Service if its host name is one that a cluster makes."""
+        return "Service" if self.hostname.startswith(f"{self.name}.{self.namespace}.svc.") else "ServiceEntry"
+
     def declaration(self, service_port: int) -> DeclaredPort:
         """What is said of a port; of most, nothing."""
         unsaid = DeclaredPort(service_port, "", None)
