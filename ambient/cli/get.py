@@ -44,10 +44,11 @@ def get(
         if watch:
             asyncio.run(_watch(state_dir, wanted, name, form))
         elif name and wanted_kind:
-            found = api.call(state_dir, lambda channel: objects.find(channel, wanted_kind, namespace, name))
-            output.show(form, objects.content(found), objects.COLUMNS, lambda: [objects.row(found)])
+            one = api.call(state_dir, lambda channel: objects.find(channel, wanted_kind, namespace, name))
+            output.show(form, objects.content(one), objects.COLUMNS, lambda: [objects.row(one)])
         else:
-            _show_all(api.call(state_dir, lambda channel: configuration.list_all(channel, wanted)), form)
+            found = api.call(state_dir, lambda channel: configuration.list_all(channel, wanted))
+            _show_all(tuple(one for one in found if name in ("", one.name.name)), form)
 
 
 def labels(selector: str) -> dict[str, str]:

@@ -47,7 +47,8 @@ def documents(manifests: Sequence[Manifest]) -> dict[tuple[str, int], Document]:
 
 def complain(answer: Answer, manifests: Sequence[Manifest]) -> bool:
     """Say each violation and warning on standard error, one line each; whether anything is refused."""
-    where = documents(manifests)
+    said = any(result.violations or result.warnings for result in answer.results)
+    where = documents(manifests) if said else {}
     for result in answer.results:
         for prefix, violations in (("", result.violations), ("warning: ", result.warnings)):
             for violation in violations:

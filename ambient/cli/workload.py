@@ -168,4 +168,5 @@ def _labels(pairs: list[str]) -> dict[str, str]:
 def _call(run_dir: Path, request: dict[str, object]) -> Any:  # noqa: ANN401  # JSON.
     from ambient.node import api  # noqa: PLC0415  # `ambient --help` must not load it.
 
-    return api.call(run_dir, request)
+    with output.progress("asking the node daemon"):
+        return api.call(run_dir, request)

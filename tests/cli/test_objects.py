@@ -117,6 +117,8 @@ def test_what_is_got_can_be_applied_again(shop, running, form):
         (("Service", "api", "-n", "shop"), ["api"]),
         (("namespaces",), ["infra", "shop"]),
         (("all", "-l", "app=api"), ["api"]),
+        (("all", "shop/api"), ["api", "api"]),
+        (("all", "shop"), ["shop"]),
         (("all", "-l", "app=other"), []),
         (("svc", "-n", "infra"), []),
     ],
