@@ -18,7 +18,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def delete(
-    kind: Annotated[str | None, typer.Argument(help="Such as service, services, svc.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="Such as service, services, svc.", autocompletion=kinds.complete)
+    ] = None,
     name: Annotated[list[str] | None, typer.Argument(help="NAME or NAMESPACE/NAME of each object.")] = None,
     file: Annotated[
         list[str] | None,

@@ -33,7 +33,12 @@ class World:
 
 @app.command()
 def describe(
-    kind: Annotated[str, typer.Argument(help="Such as service, svc, authorizationpolicy; or workload.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="Such as service, svc, authorizationpolicy; or workload.", autocompletion=kinds.complete
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="NAME or NAMESPACE/NAME.")],
     namespace: objects.Namespace = "",
     state_dir: api.StateDir = api.STATE_DIR,

@@ -20,7 +20,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def get(
     kind: Annotated[
-        str, typer.Argument(help="Such as service, services, svc; all; or workloads, those of the mesh.")
+        str,
+        typer.Argument(
+            help="Such as service, services, svc; all; or workloads, those of the mesh.",
+            autocompletion=kinds.complete,
+        ),
     ],
     name: Annotated[str | None, typer.Argument(help="NAME or NAMESPACE/NAME of one object.")] = None,
     namespace: objects.Namespace = "",

@@ -34,6 +34,13 @@ def named(text: str, *, or_all: bool = False) -> str:
     )
 
 
+def complete(incomplete: str) -> list[str]:
+    """What a kind that is being typed could become."""
+    from ambient.control.translate.kinds import KINDS  # noqa: PLC0415
+
+    return sorted(kind.lower() for kind in KINDS if kind.lower().startswith(incomplete.lower()))
+
+
 def is_namespaced(kind: str) -> bool:
     """Whether its objects are in namespaces."""
     from ambient.control.translate.kinds import KINDS  # noqa: PLC0415

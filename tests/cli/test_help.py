@@ -54,6 +54,7 @@ def asked(*words, **environment):
         ("ambient wor", ["workload"]),
         ("ambient workload ", ["add", "list", "health", "remove"]),
         ("ambient token create --n", ["--node", "--name"]),
+        ("ambient get servi", ["service", "serviceaccount", "serviceentry", "serviceprofile"]),
         ("ambient completion ", ["bash", "zsh", "fish"]),
     ],
 )

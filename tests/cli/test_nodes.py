@@ -5,9 +5,10 @@ import json
 import os
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
-from control.test_control import WORKLOAD, Node, bootstrap, control_plane
+from control.test_control import WORKLOAD, Clock, Node, bootstrap, control_plane
 
 AMBIENT = Path(sys.executable).with_name("ambient")
 
@@ -65,6 +66,21 @@ def test_a_node_that_is_away_is_a_finding(tmp_path):
             said = "node n1 forgotten with its 1 workloads\n"
             assert await ambient(tmp_path, "node", "forget", "n1") == (0, said, "")
             assert (await ambient(tmp_path, "node", "ls"))[::2] == (0, "no node is known\n")
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_far_ahead_is_found(tmp_path):
+    async def scenario():
+        clock = Clock()
+        async with control_plane(tmp_path, clock):
+            clock.ahead += timedelta(minutes=10)
+            code, out, _ = await ambient(tmp_path, "check", "--run-dir", str(tmp_path), "-o", "json")
+            (skew,) = [one for one in json.loads(out) if one["code"] == "clock-skew"]
+            assert (code, skew["level"]) == (1, "fail")
+            assert re.fullmatch(
+                r"the control plane's clock is (599|600) s ahead of this one", skew["message"]
+            )
 
     asyncio.run(scenario())
 
