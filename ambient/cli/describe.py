@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ambient.cli import api, exits, kinds, objects, output, relations, yaml_text
+from ambient.cli import api, exits, kinds, objects, output, relations, workloads, yaml_text
 from ambient.cli.output import Output, OutputOption
 from ambient.cli.tables import printable
 from ambient.core.errors import ConfigError
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ambient.rpc.mesh import MeshWorkload
 
 app = typer.Typer(add_completion=False)
-
-WORKLOADS = ("workload", "workloads", "wl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def describe(
     """Show an object or a workload: source, status, warnings, and the workloads, policies and routes around it."""
     with exits.on_errors():
         namespace, name = objects.split(name, namespace)
-        if kind.lower() in WORKLOADS:
+        if kind.lower() in workloads.NAMES:
             described = api.call(state_dir, lambda channel: _workload(channel, namespace, name))
         else:
             wanted = kinds.named(kind)

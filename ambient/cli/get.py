@@ -39,11 +39,13 @@ def get(
     with exits.on_errors():
         from ambient.rpc import configuration  # noqa: PLC0415  # `ambient --help` must not load it.
 
+        namespace, name = objects.split(name or "", namespace)
         if kind.lower() in workloads.NAMES:
-            workloads.show(state_dir, namespace, labels(selector), name or "", form)
+            if watch:
+                raise typer.BadParameter("workloads cannot be watched", param_hint="--watch")
+            workloads.show(state_dir, namespace, labels(selector), name, form)
             return
         wanted_kind = kinds.named(kind, or_all=True)
-        namespace, name = objects.split(name or "", namespace)
         wanted = configuration.Wanted(wanted_kind, namespace, labels(selector))
         if watch:
             asyncio.run(_watch(state_dir, wanted, name, form))

@@ -139,3 +139,16 @@ def test_a_route_concerns_a_service_that_it_names(document, concerned):
 def test_a_workload_serves_by_its_services():
     assert relations.serves(["shop/api.shop.svc.cluster.local"], "shop", "api")
     assert not relations.serves(["shop/api2.shop.svc.cluster.local", "other/api.other.svc.x"], "shop", "api")
+
+
+def test_workloads_are_got_by_namespace_and_name(shop):
+    for words in (
+        ("workloads",),
+        ("wl", "shop/api-1"),
+        ("workloads", "api-1", "-n", "shop"),
+        ("wl", "-l", "app=api"),
+    ):
+        got = json.loads(shop.ambient("get", *words, "-o", "json").stdout)
+        assert [one["name"] for one in got] == ["api-1"], words
+    assert shop.ambient("get", "wl", "other/api-1", "-o", "json").stdout == "[]\n"
+    assert shop.ambient("get", "wl", "-w").exit_code == 2
