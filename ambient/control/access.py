@@ -67,6 +67,10 @@ class Access:
         )
         return Issued(secret, str(join), made.id, made.expires)
 
+    def check_token(self, token: str) -> None:
+        """Whether somebody could come in with it."""
+        self._tokens.check(token)
+
     def tokens(self) -> tuple[Token, ...]:
         """Those that have not expired."""
         return self._tokens.all()

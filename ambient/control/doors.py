@@ -63,7 +63,7 @@ async def open_doors(
 ) -> tuple[int, int]:
     """Listen; ``stack`` ends it. The ports for those with a certificate and for those without. Raises ConfigError."""
     socket_services = (*behind.api.values(), health_service(), reflection_service(tuple(behind.api)))
-    socket = await serve_operator(state_dir / SOCKET, [Gate(socket_services, lambda _: ROOT, audit.record)])
+    socket = await serve_operator(state_dir / SOCKET, [Gate(socket_services, lambda _: ROOT, audit)])
     stack.push_async_callback(socket.stop)
 
     def with_root() -> ServerCertificate:
@@ -78,7 +78,7 @@ async def open_doors(
     gate = Gate(
         known_services,
         lambda context: access.caller(calling_client(context, trusted.is_revoked)),
-        audit.record,
+        audit,
     )
     nodes = await serve_known(listen, trusted.shown, trusted.roots, [gate])
     stack.push_async_callback(nodes.stop)

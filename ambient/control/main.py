@@ -217,7 +217,10 @@ class Control:
                 "envoy.service.discovery.v3.AggregatedDiscoveryService": discovery_service(self._publisher),
                 "ambient.registry.v1.Registry": registry_service(self._registry),
             },
-            strangers=(signing_service(self._signer, by_token=True),),
+            strangers=(
+                signing_service(self._signer, by_token=True),
+                access.bootstrap_service(self._access),
+            ),
         )
         trusted = Trusted(
             lambda: self._shown.certificate,

@@ -60,17 +60,18 @@ class Tokens:
             self._store.remove_token(digest)
         return bool(digests)
 
+    def check(self, token: str) -> None:
+        """Raises Unauthenticated if ``redeem`` would for a new key."""
+        known = self._known(token)
+        self._check(known, self._client(known.name, Role(known.role)), None)
+
     def redeem(self, token: str, key: bytes, asked: ClientId | None = None) -> ClientId:
         """Whom ``token`` proves to be there, and from here on only for ``key``. Raises Unauthenticated.
 
         ``asked`` is who the caller says it is; a token of another is not used up by it.
         The same key may come again: an answer that was lost must not cost the operator a new token.
         """
-        known = self._store.token(_digest(token))
-        if known is None:
-            raise Unauthenticated(
-                "the bootstrap token is unknown; make one with `ambient token create --node NAME`"
-            )
+        known = self._known(token)
         client = self._client(known.name, Role(known.role))
         if asked is not None and asked != client:
             raise Unauthenticated(
@@ -81,7 +82,15 @@ class Tokens:
             self._store.use_token(known, key, self._clock())
         return client
 
-    def _check(self, known: KeptToken, client: ClientId, key: bytes) -> None:
+    def _known(self, token: str) -> KeptToken:
+        known = self._store.token(_digest(token))
+        if known is None:
+            raise Unauthenticated(
+                "the bootstrap token is unknown; make one with `ambient token create --node NAME`"
+            )
+        return known
+
+    def _check(self, known: KeptToken, client: ClientId, key: bytes | None) -> None:
         remedy = f"make a new one with {_remedy(client)}"
         if known.used_by is not None and known.used_by != key:
             raise Unauthenticated(f"the bootstrap token of {name_of(client)} was used already; {remedy}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ambient.rpc.server import Service
 
 SERVICE: Final = "ambient.control.v1.Access"
+BOOTSTRAP_SERVICE: Final = "ambient.control.v1.Bootstrap"
 _TIMEOUT_SECONDS: Final = 30.0
 
 
@@ -65,6 +66,9 @@ class Access(Protocol):
 
     def create_token(self, name: str, role: Role, ttl_seconds: int, address: str) -> Issued:
         """A new token. Raises ConfigError."""
+
+    def check_token(self, token: str) -> None:
+        """Raises Unauthenticated if nobody could come in with it any more."""
 
     def tokens(self) -> tuple[Token, ...]:
         """Those that have not expired."""
@@ -137,6 +141,16 @@ def access_service(access: Access) -> Service:
     )
 
 
+def bootstrap_service(access: Access) -> Service:
+    """``ambient.control.v1.Bootstrap``."""
+
+    async def check_token(request: pb.CheckTokenRequest) -> pb.CheckTokenResponse:
+        access.check_token(request.token)
+        return pb.CheckTokenResponse()
+
+    return service(BOOTSTRAP_SERVICE, {"CheckToken": unary(check_token, pb.CheckTokenRequest)})
+
+
 # The caller's end: on a channel of rpc.operator
 
 
@@ -147,6 +161,12 @@ async def create_token(
     request = pb.CreateTokenRequest(name=name, role=_ROLES[role], ttl_seconds=ttl_seconds, address=address)
     made = await answered(_stub(channel).CreateToken(request, timeout=_TIMEOUT_SECONDS))
     return Issued(made.token, made.join_token, made.id, read_moment(made.expires))
+
+
+async def check_token(channel: Channel, token: str) -> None:
+    """Whether a token would be taken; on a channel without a certificate. Raises Unauthenticated."""
+    stub = access_pb2_grpc.BootstrapStub(channel)  # type: ignore[no-untyped-call]
+    await answered(stub.CheckToken(pb.CheckTokenRequest(token=token), timeout=_TIMEOUT_SECONDS))
 
 
 async def tokens(channel: Channel) -> tuple[Token, ...]:

@@ -108,21 +108,24 @@ METHODS: Final[Mapping[str, Rule]] = {
 """By service and method. What is not here is refused to everyone."""
 
 
-class Record(Protocol):
+class Audit(Protocol):
     """Where a line of audit goes."""
 
-    def __call__(self, event: str, /, **fields: str) -> None:
+    def record(self, event: str, /, **fields: str) -> None:
         """Note ``event``."""
+
+    def record_sparingly(self, event: str, /, **fields: str) -> None:
+        """Note what anyone can cause who has no right to anything."""
 
 
 class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types.
     """The services of one door, each call of which is let in or refused."""
 
     def __init__(
-        self, services: tuple[Service, ...], identify: Callable[[Context], Caller], record: Record
+        self, services: tuple[Service, ...], identify: Callable[[Context], Caller], audit: Audit
     ) -> None:
         self._services = services
-        self._identify, self._record = identify, record
+        self._identify, self._audit = identify, audit
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """GRPC asks for the handler of a method; None: there is no such method."""
@@ -168,13 +171,13 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types.
             if rule is None or caller.role not in rule.roles:
                 raise PermissionDenied(_why_refused(caller, method, rule))
         except PeerError as error:
-            self._record("call refused", method=method, peer=context.peer(), why=str(error))
+            self._audit.record_sparingly("call refused", method=method, peer=context.peer(), why=str(error))
             await context.abort(status_of(error), str(error))
             raise
         return caller
 
     def _note(self, event: str, caller: Caller, method: str, context: Context, **fields: str) -> None:
-        self._record(event, caller=caller.name, method=method, peer=context.peer(), **fields)
+        self._audit.record(event, caller=caller.name, method=method, peer=context.peer(), **fields)
 
 
 def _why_refused(caller: Caller, method: str, rule: Rule | None) -> str:

@@ -18,7 +18,7 @@ from ambient.net.roots import WrongRoot, fetch_root
 from ambient.rpc import access, configuration, gate, mesh, operator
 from ambient.rpc.access import Role
 from ambient.rpc.certificates import sign
-from ambient.rpc.channel import open_channel
+from ambient.rpc.channel import open_bootstrap_channel, open_channel
 from ambient.rpc.configuration import Manifest
 from ambient.rpc.errors import NotFound, PermissionDenied, Unauthenticated
 
@@ -67,26 +67,25 @@ async def code_of(channel, method):
     return grpc.StatusCode.OK
 
 
-READ = {"Validate", "Get", "List", "Watch", "Status", "ListNodes", "ListWorkloads"}
+READ = {
+    "Validate", "Get", "List", "Watch", "Explain", "Status", "ListNodes", "ListWorkloads", "ListCertificates", "GetStanding",
+}  # fmt: skip
 WRITE = {
     "Apply", "Delete", "ForgetNode", "RegisterWorkload", "WithdrawWorkload", "CreateToken", "ListTokens",
-    "RevokeToken", "ListOperators", "RemoveOperator",
+    "RevokeToken", "ListOperators", "RemoveOperator", "RotateRoot", "RecoverRoot", "RevokeCertificate",
 }  # fmt: skip
 REFUSED = grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_every_method_of_every_door_has_its_roles(tmp_path):
     async with channels(tmp_path) as (_, doors):
-        for service in (configuration.SERVICE, mesh.SERVICE, access.SERVICE):
-            methods = [method for method in gate.METHODS if method.startswith(service)]
-            for method in methods:
-                name = method.rpartition("/")[2]
-                assert name in READ | WRITE
-                let_in = {
-                    role: await code_of(channel, method) is not REFUSED for role, channel in doors.items()
-                }
-                expected = {None: True, Role.ADMIN: True, Role.READER: name in READ, Role.NODE: False}
-                assert let_in == expected, method
+        methods = [method for method in gate.METHODS if method.startswith("ambient.control.v1.")]
+        assert {method.rpartition("/")[2] for method in methods} == READ | WRITE
+        for method in methods:
+            let_in = {role: await code_of(channel, method) is not REFUSED for role, channel in doors.items()}
+            is_read = method.rpartition("/")[2] in READ
+            expected = {None: True, Role.ADMIN: True, Role.READER: is_read, Role.NODE: False}
+            assert let_in == expected, method
         for method in (
             "ambient.registry.v1.Registry/Report",
             "envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
@@ -243,6 +242,22 @@ async def test_a_root_is_known_by_its_hash_alone(tmp_path):
         place = f"127.0.0.1:{control.bootstrap_port}"
         with pytest.raises(WrongRoot, match="is not the control plane that made the token"):
             await fetch_root(place, "ab" * 32)
+
+
+async def test_a_token_may_be_asked_about_and_is_not_used_up_by_it(tmp_path):
+    async with control_plane(tmp_path, clock := Clock()) as control:
+        token = control.create_token("n1", 60)
+        async with open_bootstrap_channel(f"127.0.0.1:{control.bootstrap_port}", roots(control)) as channel:
+            await access.check_token(channel, token)
+            with pytest.raises(Unauthenticated, match="the bootstrap token is unknown"):
+                await access.check_token(channel, "nonsense")
+            await bootstrap(control, token=token)
+            with pytest.raises(Unauthenticated, match="was used already"):
+                await access.check_token(channel, token)
+            late = control.create_token("n1", 60)
+            clock.ahead += timedelta(seconds=61)
+            with pytest.raises(Unauthenticated, match="expired at"):
+                await access.check_token(channel, late)
 
 
 async def test_a_database_of_before_operators_is_taken_up(tmp_path):

@@ -98,7 +98,7 @@ def test_who_is_strict_is_who_refuses_plaintext(peers, expected):
 
 def test_a_node_is_behind_by_what_it_has_still_to_be_told():
     types = (TypeSync("Address", False, 2), TypeSync("Authorization", True, 0, Map({"shop/p": "bad"})))
-    nodes = (Node("n1", True, None, types, 1, None, ""), Node("n2", False, None, (), 1, None, ""))
+    nodes = (Node("n1", True, None, types, 1, None), Node("n2", False, None, (), 1, None))
     known = circumstances(World(SHOP), nodes=nodes)
     assert known.node("n1") == NodeStanding(True, ("Address",), ("shop/p: bad",))
     assert known.node("n2") == NodeStanding(False)

@@ -56,6 +56,15 @@ def test_a_second_machine_joins_by_two_commands(machines):
     metrics = second.node.run("curl", "-s", "http://127.0.0.1:15000/metrics").stdout
     assert 'connection_security_policy="mutual_tls"' in metrics
 
+    # The token is used up: that is said at once.
+    assert second.down().returncode == 0
+    again = second.join(printed)
+    assert again.stderr == (
+        f"error: the bootstrap token of node {second.name} was used already; make a new one with "
+        f"`ambient token create --node {second.name}`\n"
+    )
+    assert second.left() == []
+
     # An operator on the second machine, with two commands.
     admin = token(first, "--name", "ann", "--role", "admin")
     logged_in = second.ambient("login", admin, "--profile", second.profile)

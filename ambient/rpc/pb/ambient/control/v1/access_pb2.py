@@ -25,39 +25,45 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61mbient/control/v1/access.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"q\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11ListTokensRequest\"?\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x19.ambient.control.v1.Token\"\x84\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x05 \x01(\x08\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13RevokeTokenResponse\"\x16\n\x14ListOperatorsRequest\"H\n\x15ListOperatorsResponse\x12/\n\toperators\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Operator\"k\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"%\n\x15RemoveOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16RemoveOperatorResponse*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_READER\x10\x02\x12\r\n\tROLE_NODE\x10\x03\x32\xf4\x03\n\x06\x41\x63\x63\x65ss\x12^\n\x0b\x43reateToken\x12&.ambient.control.v1.CreateTokenRequest\x1a\'.ambient.control.v1.CreateTokenResponse\x12[\n\nListTokens\x12%.ambient.control.v1.ListTokensRequest\x1a&.ambient.control.v1.ListTokensResponse\x12^\n\x0bRevokeToken\x12&.ambient.control.v1.RevokeTokenRequest\x1a\'.ambient.control.v1.RevokeTokenResponse\x12\x64\n\rListOperators\x12(.ambient.control.v1.ListOperatorsRequest\x1a).ambient.control.v1.ListOperatorsResponse\x12g\n\x0eRemoveOperator\x12).ambient.control.v1.RemoveOperatorRequest\x1a*.ambient.control.v1.RemoveOperatorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61mbient/control/v1/access.proto\x12\x12\x61mbient.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"q\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x11\x43heckTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x14\n\x12\x43heckTokenResponse\"\x13\n\x11ListTokensRequest\"?\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x19.ambient.control.v1.Token\"\x84\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x05 \x01(\x08\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13RevokeTokenResponse\"\x16\n\x14ListOperatorsRequest\"H\n\x15ListOperatorsResponse\x12/\n\toperators\x18\x01 \x03(\x0b\x32\x1c.ambient.control.v1.Operator\"k\n\x08Operator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.ambient.control.v1.Role\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"%\n\x15RemoveOperatorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16RemoveOperatorResponse*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_READER\x10\x02\x12\r\n\tROLE_NODE\x10\x03\x32\xf4\x03\n\x06\x41\x63\x63\x65ss\x12^\n\x0b\x43reateToken\x12&.ambient.control.v1.CreateTokenRequest\x1a\'.ambient.control.v1.CreateTokenResponse\x12[\n\nListTokens\x12%.ambient.control.v1.ListTokensRequest\x1a&.ambient.control.v1.ListTokensResponse\x12^\n\x0bRevokeToken\x12&.ambient.control.v1.RevokeTokenRequest\x1a\'.ambient.control.v1.RevokeTokenResponse\x12\x64\n\rListOperators\x12(.ambient.control.v1.ListOperatorsRequest\x1a).ambient.control.v1.ListOperatorsResponse\x12g\n\x0eRemoveOperator\x12).ambient.control.v1.RemoveOperatorRequest\x1a*.ambient.control.v1.RemoveOperatorResponse2h\n\tBootstrap\x12[\n\nCheckToken\x12%.ambient.control.v1.CheckTokenRequest\x1a&.ambient.control.v1.CheckTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ambient.control.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=867
-  _globals['_ROLE']._serialized_end=943
+  _globals['_ROLE']._serialized_start=925
+  _globals['_ROLE']._serialized_end=1001
   _globals['_CREATETOKENREQUEST']._serialized_start=88
   _globals['_CREATETOKENREQUEST']._serialized_end=200
   _globals['_CREATETOKENRESPONSE']._serialized_start=202
   _globals['_CREATETOKENRESPONSE']._serialized_end=315
-  _globals['_LISTTOKENSREQUEST']._serialized_start=317
-  _globals['_LISTTOKENSREQUEST']._serialized_end=336
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=338
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=401
-  _globals['_TOKEN']._serialized_start=404
-  _globals['_TOKEN']._serialized_end=536
-  _globals['_REVOKETOKENREQUEST']._serialized_start=538
-  _globals['_REVOKETOKENREQUEST']._serialized_end=570
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=572
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=593
-  _globals['_LISTOPERATORSREQUEST']._serialized_start=595
-  _globals['_LISTOPERATORSREQUEST']._serialized_end=617
-  _globals['_LISTOPERATORSRESPONSE']._serialized_start=619
-  _globals['_LISTOPERATORSRESPONSE']._serialized_end=691
-  _globals['_OPERATOR']._serialized_start=693
-  _globals['_OPERATOR']._serialized_end=800
-  _globals['_REMOVEOPERATORREQUEST']._serialized_start=802
-  _globals['_REMOVEOPERATORREQUEST']._serialized_end=839
-  _globals['_REMOVEOPERATORRESPONSE']._serialized_start=841
-  _globals['_REMOVEOPERATORRESPONSE']._serialized_end=865
-  _globals['_ACCESS']._serialized_start=946
-  _globals['_ACCESS']._serialized_end=1446
+  _globals['_CHECKTOKENREQUEST']._serialized_start=317
+  _globals['_CHECKTOKENREQUEST']._serialized_end=351
+  _globals['_CHECKTOKENRESPONSE']._serialized_start=353
+  _globals['_CHECKTOKENRESPONSE']._serialized_end=373
+  _globals['_LISTTOKENSREQUEST']._serialized_start=375
+  _globals['_LISTTOKENSREQUEST']._serialized_end=394
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=396
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=459
+  _globals['_TOKEN']._serialized_start=462
+  _globals['_TOKEN']._serialized_end=594
+  _globals['_REVOKETOKENREQUEST']._serialized_start=596
+  _globals['_REVOKETOKENREQUEST']._serialized_end=628
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=630
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=651
+  _globals['_LISTOPERATORSREQUEST']._serialized_start=653
+  _globals['_LISTOPERATORSREQUEST']._serialized_end=675
+  _globals['_LISTOPERATORSRESPONSE']._serialized_start=677
+  _globals['_LISTOPERATORSRESPONSE']._serialized_end=749
+  _globals['_OPERATOR']._serialized_start=751
+  _globals['_OPERATOR']._serialized_end=858
+  _globals['_REMOVEOPERATORREQUEST']._serialized_start=860
+  _globals['_REMOVEOPERATORREQUEST']._serialized_end=897
+  _globals['_REMOVEOPERATORRESPONSE']._serialized_start=899
+  _globals['_REMOVEOPERATORRESPONSE']._serialized_end=923
+  _globals['_ACCESS']._serialized_start=1004
+  _globals['_ACCESS']._serialized_end=1504
+  _globals['_BOOTSTRAP']._serialized_start=1506
+  _globals['_BOOTSTRAP']._serialized_end=1610
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,16 @@ class CreateTokenResponse(_message.Message):
     expires: _timestamp_pb2.Timestamp
     def __init__(self, token: _Optional[str] = ..., join_token: _Optional[str] = ..., id: _Optional[str] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class CheckTokenRequest(_message.Message):
+    __slots__ = ("token",)
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    def __init__(self, token: _Optional[str] = ...) -> None: ...
+
+class CheckTokenResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ListTokensRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

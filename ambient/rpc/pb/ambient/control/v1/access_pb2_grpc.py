@@ -273,3 +273,79 @@ class Access:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class BootstrapStub:
+    """Served to those who have no certificate yet.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CheckToken = channel.unary_unary(
+                '/ambient.control.v1.Bootstrap/CheckToken',
+                request_serializer=ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenRequest.SerializeToString,
+                response_deserializer=ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenResponse.FromString,
+                _registered_method=True)
+
+
+class BootstrapServicer:
+    """Served to those who have no certificate yet.
+    """
+
+    def CheckToken(self, request, context):
+        """Whether a token would be taken; it is not used up by this. UNAUTHENTICATED if it would not, and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_BootstrapServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CheckToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckToken,
+                    request_deserializer=ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenRequest.FromString,
+                    response_serializer=ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'ambient.control.v1.Bootstrap', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('ambient.control.v1.Bootstrap', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Bootstrap:
+    """Served to those who have no certificate yet.
+    """
+
+    @staticmethod
+    def CheckToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ambient.control.v1.Bootstrap/CheckToken',
+            ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenRequest.SerializeToString,
+            ambient_dot_control_dot_v1_dot_access__pb2.CheckTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
