@@ -57,6 +57,47 @@ def test_a_service_is_balanced_over_its_endpoints(world: World, address: str, po
     client.node.wait_for_access(direction="outbound", dst__service="server.shop.svc.cluster.local")
 
 
+def test_a_service_entry_leads_outside_the_mesh_and_into_it(world: World) -> None:
+    """One endpoint is nobody's workload and hears plaintext; the other is a pod of the mesh and hears mutual TLS."""
+    client, inside = world.named("client-one"), world.named("server-two")
+    world.stranger.serve("echo", 9000, "--name", "outside")
+    world.mesh.apply(
+        "entry",
+        {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "ServiceEntry",
+            "metadata": {"name": "outside", "namespace": "shop"},
+            "spec": {
+                "hosts": ["outside.example.com"],
+                "resolution": "STATIC",
+                "addresses": ["203.0.113.40", "203.0.113.64/27"],
+                "ports": [{"number": 90, "name": "web", "protocol": "TCP", "targetPort": 9000}],
+                "endpoints": [
+                    {"address": str(world.stranger.v4)},
+                    {"address": str(inside.pod.v4), "ports": {"web": 8080}},
+                ],
+            },
+        },
+    )
+    client.node.wait_for_dump("services", lambda one: one["hostname"] == "outside.example.com", "the entry")
+    client.node.wait_for_dump(
+        "workloads",
+        lambda one: one["uid"] == inside.uid and "shop/outside.example.com" in one["services"],
+        "its endpoint",
+    )
+    for address in ("203.0.113.40", "203.0.113.77"):
+        answers = [client.pod.call(address, 90) for _ in range(20)]
+        assert [answer["error"] for answer in answers] == [None] * 20
+        assert {answer["server"]["server"] for answer in answers} == {"outside", "server-two"}
+        assert {tuple(answer["peername"]) for answer in answers} == {(address, 90)}
+    client.node.wait_for_access(
+        direction="outbound",
+        dst__service="outside.example.com",
+        dst__identity="spiffe://cluster.local/ns/shop/sa/server",
+    )
+    world.mesh.apply("entry")
+
+
 def test_nobody_listens_is_passed_on_as_a_reset_before_any_byte(world: World) -> None:
     client, server = world.named("client-one"), world.named("server-two")
     seen = client.pod.call(server.pod.v4, 8099)
