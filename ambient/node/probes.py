@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ambient.core.health import Health, is_answer
 
 if TYPE_CHECKING:
+    from ambient.core.model.address import IpAddress
     from ambient.core.model.pod import Probe
     from ambient.node.machine import Machine
     from ambient.node.pods import Local
@@ -51,34 +52,42 @@ class Probes:
             del self._health[gone]
         answers = await asyncio.gather(*(self._answers(local) for local in probed.values()))
         for (uid, local), answered in zip(probed.items(), answers, strict=True):
+            if answered is None:
+                continue
             before = self._health.get(uid, Health(local.pod.healthy))
             after = self._health[uid] = before.after(answered=answered)
             if after.healthy != local.pod.healthy:
                 await self._found(uid, healthy=after.healthy)
 
-    async def _answers(self, local: Local) -> bool:
+    async def _answers(self, local: Local) -> bool | None:
+        """None: it could not be asked, which is no fault of its own."""
         probe = local.pod.probe
         if probe is None or not local.pod.addresses:
             return False
+        address = local.pod.addresses[0]
         async with self._free:
             try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    return await self._converse(local, probe)
-            except OSError:  # TimeoutError is one.
-                return False
+                family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+                sock = self._machine.socket_in(local.netns, family)
+            except OSError:
+                return None
+            with sock:
+                try:
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        return await _converse(sock, address, probe)
+                except OSError:  # TimeoutError is one.
+                    return False
 
-    async def _converse(self, local: Local, probe: Probe) -> bool:
-        address = local.pod.addresses[0]
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        loop = asyncio.get_running_loop()
-        with self._machine.socket_in(local.netns, family) as sock:
-            await loop.sock_connect(sock, (str(address), probe.port))
-            if probe.path is None:
-                return True
-            host = f"[{address}]" if address.version == 6 else str(address)
-            request = f"GET {probe.path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: ambient\r\nconnection: close\r\n\r\n"
-            await loop.sock_sendall(sock, request.encode())
-            head = b""
-            while len(head) < len(b"HTTP/1.1 200") and (read := await loop.sock_recv(sock, 64)):
-                head += read
-            return is_answer(head)
+
+async def _converse(sock: socket.socket, address: IpAddress, probe: Probe) -> bool:
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, (str(address), probe.port))
+    if probe.path is None:
+        return True
+    host = f"[{address}]" if address.version == 6 else str(address)
+    request = f"GET {probe.path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: ambient\r\nconnection: close\r\n\r\n"
+    await loop.sock_sendall(sock, request.encode())
+    head = b""
+    while len(head) < len(b"HTTP/1.1 200") and (read := await loop.sock_recv(sock, 64)):
+        head += read
+    return is_answer(head)

@@ -101,9 +101,10 @@ METHODS: Final[Mapping[str, Rule]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources": Rule(_NODES),
     "istio.v1.auth.IstioCertificateService/CreateCertificate": Rule(_ANYONE),
     "grpc.health.v1.Health/Check": Rule(_ANYONE),
-    "grpc.health.v1.Health/Watch": Rule(_ANYONE),
+    # Streams that nothing else bounds are not for nodes, which may have been taken over.
+    "grpc.health.v1.Health/Watch": Rule(_OPERATORS),
     "grpc.health.v1.Health/List": Rule(_ANYONE),
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Rule(_ANYONE),
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Rule(_OPERATORS),
 }
 """By service and method. What is not here is refused to everyone."""
 

@@ -92,6 +92,12 @@ async def test_every_method_of_every_door_has_its_roles(tmp_path):
         ):
             let_in = {role: await code_of(doors[role], method) is not REFUSED for role in Role}
             assert let_in == {Role.ADMIN: False, Role.READER: False, Role.NODE: True}, method
+        for method in (
+            "grpc.health.v1.Health/Watch",
+            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ):
+            let_in = {role: await code_of(doors[role], method) is not REFUSED for role in Role}
+            assert let_in == {Role.ADMIN: True, Role.READER: True, Role.NODE: False}, method
 
 
 async def test_what_changes_anything_and_what_is_refused_is_in_the_audit_log(tmp_path):

@@ -135,6 +135,18 @@ def test_a_server_that_comes_and_goes(machine, path):
     asyncio.run(scenario())
 
 
+def test_one_that_cannot_be_asked_is_as_it_was(machine, monkeypatch):
+    def no_descriptors(_netns, _family):
+        raise OSError(24, "Too many open files")
+
+    async def scenario():
+        asked = Asked(machine, Probe(1), healthy=True)
+        monkeypatch.setattr(machine, "socket_in", no_descriptors)
+        assert await asked.ask(5) == []
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"HTTP/1.1 503 no\r\n\r\n", b"nonsense", b"", None],
