@@ -110,6 +110,12 @@ class Certificates(Generic[I]):
             elif kept.credentials is None:
                 kept.due.set()
 
+    def hurry(self) -> None:
+        """Whatever has kept the authority from answering may be over: those that wait to ask again ask now."""
+        for kept in self._kept.values():
+            if kept.error is not None:
+                kept.due.set()
+
     def identities(self) -> tuple[I, ...]:
         """All that are kept."""
         return tuple(self._kept)
@@ -134,6 +140,7 @@ class Certificates(Generic[I]):
         while True:
             if kept.credentials is not None:
                 await self._until_due(kept, kept.credentials)
+            kept.due.clear()
             try:
                 # Somebody waits for a first certificate; a renewal has half a life of time.
                 async with self._places.place(urgent=kept.credentials is None):
@@ -149,7 +156,6 @@ class Certificates(Generic[I]):
                     valid_until=None if held is None else held.not_after,
                     retry_seconds=round(delay, 1),
                 )
-                kept.due.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await kept.due.wait()

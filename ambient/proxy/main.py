@@ -26,7 +26,7 @@ from ambient.core.snapshot import Snapshot
 from ambient.kernel import connections, process
 from ambient.net.tls import keep_certificates_in_memory
 from ambient.proxy import messages, worker
-from ambient.proxy.certificates import Certificates
+from ambient.proxy.certificates import Certificates, utc_now
 from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
 from ambient.proxy.pods import Pods
 from ambient.proxy.revocations import RevocationFile
@@ -295,14 +295,15 @@ class Parent:
         await subscription.run(self._mesh.deliver, self._workers.settled)
 
     async def _sign_node(self, identity: NodeId, csr_pem: bytes) -> tuple[bytes, ...]:
-        if self._node_certificate.valid(identity) is not None:
+        held = self._node_certificate.valid(identity)
+        if held is not None:
             try:
                 return await authority.sign(await self._dialer.channel(), csr_pem)
             except Unauthenticated as error:
                 log.warning("the control plane does not take this node's certificate", why=error)
             except Unavailable:
-                # Another root may have been given, under which this certificate counts for nothing.
-                if not self._trust.given_anew:
+                # There may be another root, under which this certificate counts for nothing.
+                if held.is_believed(utc_now()) and not self._trust.given_anew:
                     raise
         token = _read_token(self._settings.token_file)
         self._trust.look()
@@ -332,10 +333,9 @@ class Parent:
                 self._trust.look()
             except ConfigError as error:
                 log.error("root certificate not taken", why=error)
-            if self._node is not None and (
-                self._trust.given_anew or self._node_certificate.valid(self._node) is None
-            ):
+            if self._node is not None and self._trust.given_anew:
                 self._node_certificate.renew(self._node)
+            self._node_certificate.hurry()
 
     async def _sign_workload(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
         return await authority.sign(await self._dialer.channel(), csr_pem, impersonate=identity)
@@ -359,6 +359,8 @@ class Parent:
 
     def _node_changed(self, identity: NodeId, credentials: Credentials | None) -> None:
         self._node_credentials.set(credentials)
+        if credentials is not None:
+            self._certificates.hurry()
         self._keep(str(identity), credentials)
 
     def _identity_changed(self, identity: SpiffeId, credentials: Credentials | None) -> None:

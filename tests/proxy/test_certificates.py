@@ -20,7 +20,7 @@ from ambient.proxy.certificates import CONCURRENT, Certificates
 ALICE = SpiffeId("cluster.local", "shop", "alice")
 BOB = SpiffeId("cluster.local", "shop", "bob")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-AUTHORITY = issue.new_authority("cluster.local", START)
+AUTHORITY, OTHER = (issue.new_authority("cluster.local", START) for _ in range(2))
 
 
 class World:
@@ -30,6 +30,7 @@ class World:
         self.now = START
         self.lifetime = lifetime
         self.failing = False
+        self.authority, self.roots = AUTHORITY, AUTHORITY.root_pem
         self.requests: list[SpiffeId] = []
         self.told: list[tuple[SpiffeId, bool]] = []
         self.gate: asyncio.Event | None = None
@@ -37,9 +38,7 @@ class World:
         self.most_at_once = 0
         self.answer_as: SpiffeId | None = None
         self.tasks = Tasks(self._crashed)
-        self.keeper = Certificates(
-            self.sign, lambda: AUTHORITY.root_pem, self.changed, self.tasks, lambda: self.now
-        )
+        self.keeper = Certificates(self.sign, lambda: self.roots, self.changed, self.tasks, lambda: self.now)
 
     async def sign(self, identity: SpiffeId, csr_pem: bytes) -> tuple[bytes, ...]:
         self.requests.append(identity)
@@ -51,7 +50,7 @@ class World:
             if self.failing:
                 raise Unavailable("the authority is away")
             key = issue.requested_key(csr_pem)
-            return issue.issue(AUTHORITY, key, self.answer_as or identity, self.now, self.lifetime)
+            return issue.issue(self.authority, key, self.answer_as or identity, self.now, self.lifetime)
         finally:
             self.at_once -= 1
 
@@ -348,6 +347,50 @@ def test_delays_grow_and_begin_anew_after_a_success(monkeypatch: pytest.MonkeyPa
         world.keeper.renew(ALICE)
         await world.until(lambda: len(delays) > before)
         assert delays[before] == 0.5
+
+    run(scenario)
+
+
+def test_who_waits_to_ask_again_asks_at_once_when_told_to_hurry() -> None:
+    async def scenario(world: World) -> None:
+        world.failing = True
+        world.keeper.want(ALICE)
+        for attempt in range(1, 7):
+            await world.until(lambda attempt=attempt: len(world.requests) == attempt)  # type: ignore[misc]
+            await world.until(lambda: world.keeper.error(ALICE) is not None)
+            world.failing = attempt < 6
+            world.keeper.hurry()
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        # Nobody waits now, and so nobody asks.
+        world.keeper.hurry()
+        await asyncio.sleep(0.05)
+        assert len(world.requests) == 7
+
+    run(scenario)
+
+
+def test_other_roots_are_trusted_at_once_and_what_they_do_not_believe_is_renewed() -> None:
+    async def scenario(world: World) -> None:
+        world.keeper.want(ALICE)
+        await world.until(lambda: world.keeper.valid(ALICE) is not None)
+        first = world.keeper.valid(ALICE)
+        assert first is not None
+        world.roots = AUTHORITY.root_pem + OTHER.root_pem
+        world.keeper.trust()
+        wider = world.keeper.valid(ALICE)
+        assert wider is not None
+        assert (wider.chain_pem, wider.roots_pem) == (first.chain_pem, world.roots)
+        world.keeper.trust()
+        assert world.told == [(ALICE, True)] * 2
+        await asyncio.sleep(0.05)
+        assert len(world.requests) == 1
+        world.authority, world.roots = OTHER, OTHER.root_pem
+        world.keeper.trust()
+        await world.until(lambda: len(world.told) == 4)
+        renewed = world.keeper.valid(ALICE)
+        assert renewed is not None
+        assert renewed.is_believed(world.now)
+        assert renewed.chain_pem != first.chain_pem
 
     run(scenario)
 
