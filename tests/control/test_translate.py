@@ -105,6 +105,14 @@ def test_each_field_of_a_rule(text, clauses):
             (((Match(namespaces=(StringMatch(EXACT, "a"),)),),),), "when[0] (request.headers[x])", id="deny-l7-when",
         ),
         pytest.param(
+            "{action: DENY, rules: [{from: [{source: {requestPrincipals: [a]}}, {source: {namespaces: [a]}}], to: [{operation: {ports: ['80']}}]}]}",
+            (((Match(destination_ports=(80,)),),),), "is enforced without from[0].source.requestPrincipals, so more is denied", id="deny-one-source-at-l7-and-port",
+        ),
+        pytest.param(
+            "{action: DENY, rules: [{from: [{source: {requestPrincipals: [a]}}, {source: {namespaces: [a]}}]}]}",
+            (((Match(namespaces=(StringMatch(EXACT, "a"),)),),),), "denies nothing by from[0].source.requestPrincipals", id="deny-one-source-at-l7",
+        ),
+        pytest.param(
             "{rules: [{from: [{source: {requestPrincipals: [a]}}]}, {from: [{source: {namespaces: [a]}}]}]}",
             (((Match(namespaces=(StringMatch(EXACT, "a"),)),),),), "from[0].source.requestPrincipals", id="allow-keeps-the-rest",
         ),

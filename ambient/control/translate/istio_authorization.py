@@ -105,6 +105,11 @@ def _of_waypoints(read: schema.AuthorizationPolicyDocument) -> Translated:
     return Translated(policy, tuple(warnings))
 
 
+def _left(clause: list[Match]) -> Clause:
+    """The matches of a clause that have anything left."""
+    return tuple(match for match in clause if match != Match())
+
+
 def _is_dry_run(read: schema.AuthorizationPolicyDocument) -> bool:
     return read.metadata.annotations.get(DRY_RUN, "").lower() == "true"
 
@@ -131,11 +136,12 @@ class _Rule:
     def translate(self, rule: schema.AuthorizationRule) -> tuple[Rule | None, list[Problem]]:
         """The rule as clauses, or None if it is dropped; and the warnings."""
         clauses = [
-            self._clause([self._source(entry.source, i) for i, entry in enumerate(rule.from_ or ())]),
-            self._clause([self._operation(entry.operation, i) for i, entry in enumerate(rule.to or ())]),
-            *(self._clause([self._condition(entry, i)]) for i, entry in enumerate(rule.when or ())),
+            [self._source(entry.source, i) for i, entry in enumerate(rule.from_ or ())],
+            [self._operation(entry.operation, i) for i, entry in enumerate(rule.to or ())],
+            *([self._condition(entry, i)] for i, entry in enumerate(rule.when or ())),
         ]
-        kept = tuple(clause for clause in clauses if clause)
+        # Where a match has nothing left it may be for anybody, so its clause asks for nothing.
+        kept = tuple(tuple(clause) for clause in clauses if clause and Match() not in clause)
         if not self._l7 and not self._beyond:
             return kept, self._warnings
         fields = ", ".join((*self._l7, *self._beyond))
@@ -154,15 +160,16 @@ class _Rule:
                         f"is enforced without {fields}, so more is denied: that {need}",
                     ),
                 ]
+            case Action.DENY if rest := tuple(clause for one in clauses if (clause := _left(one))):
+                return rest, [
+                    *self._warnings,
+                    no_effect(self._where, f"denies nothing by {fields}: that {need}"),
+                ]
             case Action.DENY:
                 return None, [
                     *self._warnings,
                     no_effect(self._where, f"has no effect: {fields} {need}"),
                 ]
-
-    @staticmethod
-    def _clause(matches: list[Match]) -> Clause:
-        return tuple(match for match in matches if match != Match())
 
     def _source(self, source: schema.Source, i: int) -> Match:
         self._note_l7(source, _L7_SOURCE, f"from[{i}].source")
