@@ -27,7 +27,7 @@ from ambient.rpc.configuration import (
     Reason,
     Wanted,
 )
-from ambient.rpc.errors import InvalidRequest, NotFound, Relist
+from ambient.rpc.errors import Busy, InvalidRequest, NotFound, Relist
 
 EVERYTHING = Wanted()
 
@@ -287,6 +287,33 @@ def test_a_restart_with_the_same_files_is_no_change(world):
     world.restart()
     world.folder(x=entry("a", "10.0.0.1"), is_first=True)
     assert world.configuration.revision == 1
+
+
+# A disk that is full
+
+
+def test_on_a_full_disk_the_api_changes_nothing_and_a_folder_is_followed_all_the_same(world, monkeypatch):
+    world.apply(entry("a", "10.0.0.1"))
+
+    def full():
+        raise Busy("control.db cannot be written to: disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store.objects, "_writing", full)
+        for change in (lambda: world.apply(entry("a", "10.0.0.2")), lambda: world.delete("a")):
+            with pytest.raises(Busy, match="disk full"):
+                change()
+        assert (world.addresses, world.configuration.revision) == ({"a": "10.0.0.1"}, 1)
+        world.folder(x=entry("b", "10.0.0.3"))
+        world.folder(x=entry("b", "10.0.0.4"), y=entry("c", "10.0.0.5"))
+        assert world.addresses == {"a": "10.0.0.1", "b": "10.0.0.4", "c": "10.0.0.5"}
+    # What could not be kept is, with the next change.
+    world.apply(entry("d", "10.0.0.6"))
+    after = world.addresses
+    assert after.keys() == {"a", "b", "c", "d"}
+    world.restart()
+    assert world.addresses == after
+    assert world.configuration.revision == 4
 
 
 # Reading
