@@ -12,6 +12,7 @@ A folder of ``roots`` is made whole, then named by the database; one that the da
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _ROOT_CERT, _ROOT_KEY, _ISSUER, _PREVIOUS, _BRIDGE = (
     "previous.pem",
     "bridge.pem",
 )
+_OURS: Final = re.compile(r"[0-9a-f]{16}(\.new)?")
 _RENEW_SHARE: Final = 0.5
 """Of an issuer's life: what is over when another is made."""
 _WORTH_SHARE: Final = 0.25
@@ -186,7 +188,8 @@ class Authorities:
         if not bundle.exists() or bundle.read_bytes() != self.roots_pem:
             keyfiles.write(bundle, self.roots_pem, 0o644)
         for path in (self._folder / "roots").iterdir():
-            if path.name not in self._lines:
+            # What somebody else has put there, a copy of keys say, is theirs.
+            if path.name not in self._lines and _OURS.fullmatch(path.name):
                 shutil.rmtree(path)
         (self._folder / _ROOT_KEY).unlink(missing_ok=True)
 

@@ -166,6 +166,15 @@ def test_clocks_that_are_five_minutes_off_believe_the_newest_root_at_once(tmp_pa
             believed(chain, roots_pem, theirs)
 
 
+def test_a_copy_that_somebody_made_is_theirs(tmp_path):
+    with opened(tmp_path) as made:
+        name = made.line.name
+    shutil.copytree(tmp_path / "roots" / name, tmp_path / "roots" / f"{name}.backup")
+    shutil.copytree(tmp_path / "roots" / name, tmp_path / "roots" / "0123456789abcdef")
+    with opened(tmp_path):
+        assert {path.name for path in (tmp_path / "roots").iterdir()} == {name, f"{name}.backup"}
+
+
 def test_a_second_rotation_waits_for_the_first(tmp_path):
     with opened(tmp_path) as made:
         made.begin(NOW)
