@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from ambient.aio import notify
 from ambient.aio.tasks import Tasks
+from ambient.control import monitoring
 from ambient.control.access import Access, Doors, own_address
 from ambient.control.ads import Publisher
 from ambient.control.audit import FILE, Audit
@@ -50,9 +48,7 @@ from ambient.rpc.encoding import encode_delta, encode_name
 from ambient.rpc.mesh import Status
 from ambient.rpc.reporting import registry_service
 from ambient.rpc.signing import signing_service
-from ambient.telemetry import exposition, log
-from ambient.telemetry.admin import Admin, ready
-from ambient.telemetry.exposition import Number
+from ambient.telemetry import log
 
 CHECKSUM_SECONDS: Final = 30.0
 """How often nodes are told the checksum of what they should hold, also when nothing changes."""
@@ -239,71 +235,8 @@ class Control:
             stack,
         )
         if options.admin is not None:
-            metrics = exposition.Exposition(
-                exposition.build("control", version("ambient")),
-                exposition.numbers(
-                    Number(
-                        "ambient_control_connected_nodes",
-                        "Nodes with a stream.",
-                        lambda: len(self.status().connected_nodes),
-                    ),
-                    Number(
-                        "ambient_control_errors",
-                        "Errors of configuration that stand.",
-                        lambda: len(self.status().errors),
-                    ),
-                    Number(
-                        "ambient_control_version",
-                        "Version of the mesh.",
-                        lambda: self._index.snapshot.version,
-                    ),
-                    Number(
-                        "ambient_control_workloads",
-                        "Workloads in the mesh.",
-                        lambda: len(self._index.snapshot.workloads),
-                    ),
-                    Number(
-                        "ambient_control_nodes_behind",
-                        "Nodes that have not acknowledged the present state of every type.",
-                        lambda: len(self._publisher.behind),
-                    ),
-                    Number(
-                        "ambient_control_refused_resources",
-                        "Resources that connected nodes do not take, counted for each node.",
-                        lambda: len(self._publisher.refusals),
-                    ),
-                    *self._authority_numbers(),
-                ),
-            )
-            admin = Admin({"GET /healthz/ready": ready(lambda: None), "GET /metrics": metrics.page})
-            host, _, port = options.admin.rpartition(":")
-            try:
-                self.admin_port = await admin.start(host.strip("[]"), int(port))
-            except (OSError, ValueError) as error:
-                why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-                raise ConfigError(
-                    f"--admin {options.admin} cannot be listened on: {why}; choose another port"
-                ) from error
-            stack.push_async_callback(admin.stop)
-
-    def _authority_numbers(self) -> Iterator[Number]:
-        for role in ("root", "issuer"):
-            yield Number(
-                f"ambient_control_{role}_days_left",
-                f"Days until the {role} that signs ends.",
-                partial(self._trust.days_left, role),
-            )
-        yield Number(
-            "ambient_control_unaware_nodes",
-            "Nodes with a certificate that are not known to trust the roots of now.",
-            lambda: len(self._trust.unaware),
-        )
-        yield Number(
-            "ambient_control_audit_lines_lost",
-            "Lines that could not be written to the audit log.",
-            lambda: self._audit.lost,
-            is_counter=True,
-        )
+            page = monitoring.page(self._overview, self._index, self._publisher, self._trust, self._audit)
+            self.admin_port = await monitoring.serve(options.admin, page, stack)
 
     def _doors(self) -> Doors:
         return Doors(
