@@ -7,11 +7,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from topology import Topology, leftovers, reap
 
 IS_ROOT = os.geteuid() == 0
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "REWRITE_GOLDEN"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties are asked of the same examples in every run, and of new ones where long tests run too.
+
+    No example has a deadline: how long one takes says how busy the machine is.
+    """
+    common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("repeated", common, derandomize=True)
+    settings.register_profile("searching", common)
+    settings.load_profile("repeated" if config.getoption("markexpr") == "not long" else "searching")
 
 
 @pytest.fixture(scope="session", autouse=True)
