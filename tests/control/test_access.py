@@ -113,7 +113,10 @@ async def test_what_changes_anything_and_what_is_refused_is_in_the_audit_log(tmp
         )
         with pytest.raises(NotFound):
             await mesh.withdraw_workload(doors[None], "shop", "nobody")
-        lines = audited(tmp_path)[before:]
+        # A refusal is noted when it is on its way.
+        async with asyncio.timeout(10):
+            while len(lines := audited(tmp_path)[before:]) < 3:
+                await asyncio.sleep(0.01)
         assert [(line["message"], line["method"].rpartition("/")[2]) for line in lines] == [
             ("call", "Apply"),
             ("call refused", "Apply"),
