@@ -7,6 +7,7 @@ anything ends.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -175,7 +176,7 @@ class Trust:
             try:
                 self.turn()
                 self._trouble = ""
-            except (AmbientError, OSError) as error:
+            except (AmbientError, OSError, sqlite3.Error) as error:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     log.error("authorities cannot be kept", why=error)

@@ -1,6 +1,8 @@
 """A control plane's authority over time: the clock is the test's, nodes are names that say what they hold."""
 
+import asyncio
 import json
+import sqlite3
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -89,6 +91,28 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path)
+
+
+async def test_a_database_that_cannot_be_read_for_a_while_ends_nothing(world, monkeypatch):
+    with world.running() as trust:
+        with monkeypatch.context() as broken:
+            asked = asyncio.Event()
+
+            def unreadable(*_):
+                asked.set()
+                raise sqlite3.OperationalError("unable to open database file")
+
+            broken.setattr(Ledger, "revoked", unreadable)
+            running = asyncio.create_task(trust.run())
+            async with asyncio.timeout(20):
+                await asked.wait()
+                while "unable to open database file" not in trust.standing().trouble:
+                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while trust.standing().trouble:
+                await asyncio.sleep(0.01)
+        assert not running.done()
+        running.cancel()
 
 
 def test_a_root_grows_old_and_another_follows_step_by_step(world):
