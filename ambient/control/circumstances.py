@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ambient.control.objects import AuthorizationPolicy, Key, Namespace, Object, PeerAuthentication
-from ambient.control.peer_authentication import refusing_plaintext
+from ambient.control.objects import AuthorizationPolicy, Key, Namespace, Object
 from ambient.control.translate.kubernetes import MODE_LABELS, dataplane_mode
 from ambient.core.authorize_request import concerns
 from ambient.core.explain.answer import Certificate, Enrolment, NodeStanding
@@ -63,9 +62,7 @@ class Circumstances:
         workload = self._index.snapshot.workloads.get(uid)
         if workload is None:
             return None
-        policies = [one for one in self._objects().values() if isinstance(one, PeerAuthentication)]
-        roots = self._index.settings.root_namespaces
-        policy = refusing_plaintext(policies, workload.namespace, self._index.labels(workload), roots)
+        policy = self._index.plaintext_refused_by(workload)
         if policy is None:
             return None
         return Origin("PeerAuthentication", policy.namespace, policy.name, "spec.mtls.mode")

@@ -185,6 +185,10 @@ class Index:
         member = self._members.get(workload.namespace, {}).get(workload.uid)
         return {} if member is None else member.labels
 
+    def plaintext_refused_by(self, workload: Workload) -> PeerAuthentication | None:
+        """The policy by which a workload of the mesh takes no plaintext; None: it takes it."""
+        return self._peers.seen_from(workload.namespace).refused_by(self.labels(workload))
+
     def refusal(self, namespace: str, name: str) -> str | None:
         """Why a workload that a node reports under a name is not in the mesh."""
         for node, uid in sorted(self._waiting):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +26,8 @@ class Peers:
 
     inherited: Mode
     """Where a workload's own policy says nothing, or there is none."""
+    inherited_from: PeerAuthentication | None
+    """Which policy says so; None: no policy does."""
     selecting: tuple[PeerAuthentication, ...]
     port_level: Mapping[str, Authorization]
     """By name of the policy that it stands for."""
@@ -35,11 +37,22 @@ class Peers:
 
     def refusing(self, labels: Mapping[str, str]) -> str | None:
         """The authorization (its key) by which a workload with ``labels`` takes no plaintext; None: it takes it."""
-        own = oldest(tuple(policy for policy in self.selecting if selects(policy.selector, labels)))
+        own = self._own(labels)
         if own is not None and own.name in self.port_level:
             return self.port_level[own.name].key
         strict = self.inherited is Mode.STRICT if own is None else is_strict(own, self.inherited)
         return static_strict(self.root).key if strict else None
+
+    def refused_by(self, labels: Mapping[str, str]) -> PeerAuthentication | None:
+        """The policy by which a workload with ``labels`` takes no plaintext, on some port at least; None: it takes it."""
+        own = self._own(labels)
+        if own is not None and Mode.STRICT in own.ports.values():
+            return own
+        deciding = self.inherited_from if own is None or own.mode is Mode.UNSET else own
+        return deciding if deciding is not None and deciding.mode is Mode.STRICT else None
+
+    def _own(self, labels: Mapping[str, str]) -> PeerAuthentication | None:
+        return oldest(tuple(policy for policy in self.selecting if selects(policy.selector, labels)))
 
 
 class PeerPolicies:
@@ -67,22 +80,24 @@ class PeerPolicies:
     def seen_from(self, namespace: str) -> Peers:
         """Mesh, then namespace, then workload: each may leave the mode to the one before."""
         is_root = namespace in self._roots
-        inherited = Mode.UNSET
+        deciding: PeerAuthentication | None = None
         warnings: list[str] = []
         for places in (self._roots, () if is_root else (namespace,)):
             policies = tuple(policy for place in places for policy in self._of(place) if not policy.selector)
             counting = oldest(policies)
             if counting is not None and counting.mode is not Mode.UNSET:
-                inherited = counting.mode
+                deciding = counting
             warnings += [
                 f"{policy.key}: has no effect, as {counting.key} is older and as wide; remove one of them"
                 for policy in policies
                 if counting is not None and policy is not counting and policy.namespace == namespace
             ]
         selecting = () if is_root else tuple(policy for policy in self._of(namespace) if policy.selector)
+        inherited = Mode.UNSET if deciding is None else deciding.mode
         converted = {policy.name: port_level(policy, inherited) for policy in selecting}
         return Peers(
             inherited,
+            deciding,
             selecting,
             {name: authorization for name, authorization in converted.items() if authorization is not None},
             tuple(warnings),
@@ -134,28 +149,6 @@ def oldest(policies: tuple[PeerAuthentication, ...]) -> PeerAuthentication | Non
         key=lambda policy: (policy.created == "", policy.created, policy.namespace, policy.name),
         default=None,
     )
-
-
-def refusing_plaintext(
-    policies: Iterable[PeerAuthentication], namespace: str, labels: Mapping[str, str], roots: Collection[str]
-) -> PeerAuthentication | None:
-    """The policy by which a workload with ``labels`` takes no plaintext, on some port at least; None: it takes it.
-
-    Workload before namespace before mesh; the first that sets a mode counts.
-    """
-    every = tuple(policies)
-    selecting = tuple(
-        one for one in every if one.namespace == namespace and one.selector and selects(one.selector, labels)
-    )
-    own = oldest(selecting) if namespace not in roots else None
-    wide = [
-        oldest(tuple(one for one in every if one.namespace in places and not one.selector))
-        for places in ((namespace,) if namespace not in roots else (), roots)
-    ]
-    if own is not None and Mode.STRICT in own.ports.values():
-        return own
-    deciding = next((one for one in (own, *wide) if one is not None and one.mode is not Mode.UNSET), None)
-    return deciding if deciding is not None and deciding.mode is Mode.STRICT else None
 
 
 def _synthetic(namespace: str, name: str, match: Match) -> Authorization:
