@@ -65,6 +65,21 @@ class Caller:
             self.hear(0)
         return taken
 
+    def say_unheard(self, pieces: Iterable[bytes]) -> None:
+        """Until the peer has taken all of it, or takes no more for a second; what it says is not read before that."""
+        for piece in pieces:
+            rest, is_jammed = memoryview(piece), False
+            while rest:
+                self.tls.settimeout(1)
+                try:
+                    rest = rest[self.tls.send(rest) :]
+                except TimeoutError:
+                    is_jammed = True
+                    self.hear(0)
+            if is_jammed:
+                break
+        self.tls.settimeout(20)
+
     def hear(self, seconds: float) -> list[Frame]:
         """What comes within a time; 0: what is there."""
         until = time.monotonic() + seconds
