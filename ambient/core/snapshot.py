@@ -14,8 +14,10 @@ from immutables import Map
 from ambient.core.endpoints import Endpoints
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Authorization
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.workload import Workload
 from ambient.core.ranges import Ranges
 
@@ -48,6 +50,9 @@ class Snapshot:
     """Keys of NAMESPACE authorizations by namespace, and of GLOBAL ones under the empty namespace."""
     routes: Map[str, ServiceRoutes] = Map()  # noqa: RUF009
     """By service key; none where nothing is said of a service."""
+    policies: Map[str, ServicePolicies] = Map()  # noqa: RUF009
+    """By service key; none where nothing is said of a service, or it has no waypoint."""
+    settings: MeshSettings = MeshSettings()  # noqa: RUF009
 
     def workload_at(self, ip: IpAddress, network: str = "") -> Workload | None:
         """The workload with an address; the smallest uid where two claim it, so that all nodes agree."""
