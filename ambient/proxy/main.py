@@ -24,15 +24,16 @@ from ambient.core.pki.bundle import Credentials
 from ambient.core.pki.revocation import NONE, Revocations
 from ambient.core.snapshot import Snapshot
 from ambient.kernel import connections, process
+from ambient.member import messages
+from ambient.member.certificates import Certificates, utc_now
+from ambient.member.mesh import DEPOSIT, Mesh, in_packets
+from ambient.member.revocations import RevocationFile
+from ambient.member.trust import Trust
+from ambient.member.workers import Post, Workers
 from ambient.net.tls import keep_certificates_in_memory
-from ambient.proxy import messages, worker
-from ambient.proxy.certificates import Certificates, utc_now
-from ambient.proxy.mesh import DEPOSIT, Mesh, in_packets
+from ambient.proxy import worker
 from ambient.proxy.pods import Pods
-from ambient.proxy.revocations import RevocationFile
 from ambient.proxy.status import Status
-from ambient.proxy.trust import Trust
-from ambient.proxy.workers import Post, Workers
 from ambient.rpc import certificates as authority, channel, zds
 from ambient.rpc.errors import Unauthenticated
 from ambient.rpc.registration import Order, Registration

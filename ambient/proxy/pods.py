@@ -21,7 +21,7 @@ from ambient.core.errors import AmbientError, Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.pod import Capture, OlderConnection
 from ambient.core.snapshot import Snapshot
-from ambient.proxy import messages
+from ambient.member import messages
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
 from ambient.rpc.zds import WorkloadInfo
 from ambient.telemetry import log

@@ -18,10 +18,10 @@ from ambient.telemetry.exposition import Exposition, Number
 from ambient.telemetry.line import Level
 
 if TYPE_CHECKING:
-    from ambient.proxy.certificates import Certificates
-    from ambient.proxy.mesh import Mesh
+    from ambient.member.certificates import Certificates
+    from ambient.member.mesh import Mesh
+    from ambient.member.workers import Workers
     from ambient.proxy.pods import Pod, Pods
-    from ambient.proxy.workers import Workers
     from ambient.rpc.subscription import Subscription
 
 

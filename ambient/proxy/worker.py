@@ -27,15 +27,16 @@ from ambient.core.redirection import Role
 from ambient.core.snapshot import Snapshot
 from ambient.kernel import process
 from ambient.kernel.handover import Clients, OriginalDestinations
+from ambient.member import messages
+from ambient.member.incoming import Incoming
+from ambient.member.shares import Kind, Shares
 from ambient.net.pool import Pool
 from ambient.net.tls import Contexts, keep_certificates_in_memory
-from ambient.proxy import late, messages
+from ambient.proxy import late
 from ambient.proxy.dial import Dialer
 from ambient.proxy.inbound import Inbound
-from ambient.proxy.incoming import Incoming
 from ambient.proxy.live import BEGAN, Live
 from ambient.proxy.outbound import Outbound
-from ambient.proxy.shares import Kind, Shares
 from ambient.proxy.world import LocalPod, World
 from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog

@@ -8,7 +8,7 @@ import pytest
 from control.test_control import ENTRY, Node, bootstrap, control_plane
 
 from ambient.aio.watch import Watch
-from ambient.proxy.mesh import Mesh
+from ambient.member.mesh import Mesh
 from ambient.rpc.channel import Dialer
 from ambient.rpc.encoding import encode_resource
 from ambient.rpc.subscription import TYPES, Subscription

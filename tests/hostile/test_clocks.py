@@ -18,8 +18,8 @@ from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import csr, issue, rotation
 from ambient.core.pki.bundle import Credentials
+from ambient.member.certificates import Certificates
 from ambient.net.tls import Contexts
-from ambient.proxy.certificates import Certificates
 
 MINUTE = timedelta(minutes=1)
 

@@ -20,7 +20,8 @@ from ambient.core.model.identity import SpiffeId
 from ambient.core.model.pod import Capture, OlderConnection
 from ambient.core.model.workload import Workload
 from ambient.core.snapshot import EMPTY
-from ambient.proxy import messages, pods
+from ambient.member import messages
+from ambient.proxy import pods
 from ambient.proxy.pods import Pods
 from ambient.rpc.registration import Accepted, LocalWorkload, Refused
 from ambient.rpc.zds import WorkloadInfo

@@ -26,8 +26,8 @@ from ambient.core.model.identity import SpiffeId
 from ambient.core.model.workload import WorkloadStatus
 from ambient.core.ports import target_port
 from ambient.core.snapshot import EMPTY, Snapshot
-from ambient.proxy.incoming import Incoming
-from ambient.proxy.mesh import Mesh, in_packets
+from ambient.member.incoming import Incoming
+from ambient.member.mesh import Mesh, in_packets
 from ambient.rpc import wire
 from ambient.rpc.encoding import encode_delta
 from ambient.rpc.registration import LocalWorkload

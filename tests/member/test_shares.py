@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ambient.proxy.shares import Kind, Shares
+from ambient.member.shares import Kind, Shares
 
 
 @pytest.fixture

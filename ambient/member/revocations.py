@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 from ambient.core.errors import ConfigError
 from ambient.core.pki import revocation
 from ambient.core.pki.revocation import Revocations
-from ambient.proxy.certificates import utc_now
-from ambient.proxy.files import replace
+from ambient.member.certificates import utc_now
+from ambient.member.files import replace
 from ambient.telemetry import log
 
 ROUND_SECONDS: Final = 0.5

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 from ambient.core import delta
 from ambient.core.snapshot import EMPTY, Snapshot
-from ambient.proxy import messages
-from ambient.proxy.files import replace
+from ambient.member import messages
+from ambient.member.files import replace
 from ambient.rpc import trust, wire
 from ambient.rpc.holdings import Holdings
 from ambient.rpc.wire import RawResource, Update

@@ -23,8 +23,8 @@ from ambient.aio.backoff import Backoff
 from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
 from ambient.core.errors import AmbientError, Unavailable
-from ambient.proxy import messages
-from ambient.proxy.shares import Shares
+from ambient.member import messages
+from ambient.member.shares import Shares
 from ambient.telemetry import log
 from ambient.telemetry.metrics import Totals
 

@@ -14,8 +14,8 @@ from ambient.core.errors import Unavailable
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import issue
 from ambient.core.pki.bundle import Credentials
-from ambient.proxy import certificates
-from ambient.proxy.certificates import CONCURRENT, Certificates
+from ambient.member import certificates
+from ambient.member.certificates import CONCURRENT, Certificates
 
 ALICE = SpiffeId("cluster.local", "shop", "alice")
 BOB = SpiffeId("cluster.local", "shop", "bob")
@@ -202,7 +202,7 @@ def test_expired_deposited_credentials_are_not_restored() -> None:
 
 
 def test_a_clock_that_jumps_past_the_end_has_it_renewed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ambient.proxy.certificates.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("ambient.member.certificates.LOOK_SECONDS", 0.05)
 
     async def scenario(world: World) -> None:
         world.keeper.want(ALICE)
@@ -218,7 +218,7 @@ def test_a_clock_that_jumps_past_the_end_has_it_renewed_at_once(monkeypatch: pyt
 def test_a_clock_that_goes_back_before_the_beginning_has_it_renewed_and_does_not_spin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ambient.proxy.certificates.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("ambient.member.certificates.LOOK_SECONDS", 0.1)
 
     async def scenario(world: World) -> None:
         world.now += timedelta(days=1)

@@ -10,7 +10,7 @@ import pytest
 from ambient.core.errors import ConfigError
 from ambient.core.pki import csr, issue
 from ambient.core.pki.revocation import signed_list
-from ambient.proxy.trust import Trust
+from ambient.member.trust import Trust
 from ambient.rpc import trust
 from ambient.rpc.wire import RawResource
 
@@ -134,7 +134,7 @@ def test_a_full_disk_makes_the_file_count_again_after_a_restart_and_nothing_wors
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ambient.proxy.trust.replace", full)
+    monkeypatch.setattr("ambient.member.trust.replace", full)
     world.hear(B)
     assert world.trust.roots_pem == B
     world.start(told=B)

@@ -14,7 +14,7 @@ from typing import Final
 
 from ambient.core.errors import ConfigError
 from ambient.core.pki import verify
-from ambient.proxy.files import replace
+from ambient.member.files import replace
 from ambient.rpc import trust
 from ambient.rpc.trust import BadTrust
 from ambient.rpc.wire import RawResource

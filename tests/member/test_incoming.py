@@ -4,8 +4,8 @@ from core.worlds import workload
 
 from ambient.core.delta import Delta
 from ambient.core.snapshot import EMPTY
-from ambient.proxy.incoming import Incoming
-from ambient.proxy.mesh import in_packets
+from ambient.member.incoming import Incoming
+from ambient.member.mesh import in_packets
 from ambient.rpc.encoding import encode_delta
 
 POD, OTHER = workload("pod", "10.0.0.1"), workload("other", "10.0.0.2")

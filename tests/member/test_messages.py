@@ -1,7 +1,7 @@
 import pytest
 
 from ambient.core.errors import PeerError
-from ambient.proxy import messages
+from ambient.member import messages
 
 SAMPLES = [
     messages.Hello(1, 4242, retired=False, pods={"local/a": 3}),

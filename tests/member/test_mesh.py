@@ -6,8 +6,8 @@ from pathlib import Path
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Workload
-from ambient.proxy import messages
-from ambient.proxy.mesh import Mesh, in_packets
+from ambient.member import messages
+from ambient.member.mesh import Mesh, in_packets
 from ambient.rpc import encoding, trust, wire
 from ambient.rpc.wire import RawResource, Update
 

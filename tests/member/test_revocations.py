@@ -8,8 +8,8 @@ from core.pki.authorities import intermediate, revocation_list
 
 from ambient.core.errors import ConfigError
 from ambient.core.pki import issue
-from ambient.proxy import revocations
-from ambient.proxy.revocations import RevocationFile
+from ambient.member import revocations
+from ambient.member.revocations import RevocationFile
 
 ROOT = issue.new_authority("cluster.local", datetime.now(UTC))
 ONE, TWO = revocation_list(ROOT, 1), revocation_list(ROOT, 1, 2)

@@ -17,10 +17,10 @@ from ambient.aio.packets import PacketSocket
 from ambient.aio.tasks import Tasks
 from ambient.core.model.authorization import Action, Authorization, Match, Scope, StringMatch, StringMatchKind
 from ambient.core.observation import LABELS
-from ambient.proxy import messages, workers
-from ambient.proxy.mesh import in_packets
+from ambient.member import messages, workers
+from ambient.member.mesh import in_packets
+from ambient.member.workers import Post, Workers
 from ambient.proxy.worker import Worker
-from ambient.proxy.workers import Post, Workers
 from ambient.rpc import encoding
 from ambient.rpc.wire import Update
 from ambient.telemetry.access import AccessLog
