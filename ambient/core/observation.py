@@ -54,10 +54,11 @@ LABELS: Labels = (
 
 
 class Reporter(Enum):
-    """Which side of the connection speaks."""
+    """Which side of the connection speaks, or who between them."""
 
     SOURCE = "source"
     DESTINATION = "destination"
+    WAYPOINT = "waypoint"
 
 
 class Security(Enum):
@@ -211,4 +212,4 @@ class Observation:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-_DIRECTION = {Reporter.SOURCE: "outbound", Reporter.DESTINATION: "inbound"}
+_DIRECTION = {Reporter.SOURCE: "outbound", Reporter.DESTINATION: "inbound", Reporter.WAYPOINT: "inbound"}
