@@ -1,7 +1,8 @@
 """What either version of HTTP can do, at either end of a connection.
 
 The shell feeds ``receive`` with what its socket read and writes what ``gather`` returns, after each call of anything
-here. Streams are numbered by the machine; in HTTP/1.1 they follow one another, and the second of two pipelined requests
+here. If not ``heard_all`` then, it calls ``receive`` again, with nothing, after others have had their turn; and it reads
+its socket only while the machine ``wants_more``. Streams are numbered by the machine; in HTTP/1.1 they follow one another, and the second of two pipelined requests
 is told when the first is over. After its ``MessageCut``, or when both messages have ended, a stream's number means
 nothing, and whatever is asked of it is passed over in silence.
 """
@@ -81,6 +82,16 @@ class Machine(ABC):
     @abstractmethod
     def leave(self) -> None:
         """Take, or send, no further requests; what is under way ends in order, and then the connection."""
+
+    @property
+    def heard_all(self) -> bool:
+        """Whether nothing of what was received can be told before more comes; else ``receive(b"")`` tells it."""
+        return True
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether to read on. False in HTTP/1.1 while what was read waits for its turn, or for ``consumed``."""
+        return True
 
     @property
     @abstractmethod
