@@ -99,6 +99,14 @@ class Machine(ABC):
         """What the connection waits for."""
 
     @property
+    def has_finished(self) -> bool:
+        """Whether it will say nothing more and yet listens: half-close the connection when what was gathered has left.
+
+        So in HTTP/1.1 when our half of an upgraded connection has ended before the peer's.
+        """
+        return False
+
+    @property
     @abstractmethod
     def is_over(self) -> bool:
         """Nothing is under way and nothing more may begin: close it when all that was gathered has left."""
@@ -117,6 +125,10 @@ class ServerMachine(Machine):
 
         With status 101 the stream goes on as the protocol that the request asked for.
         """
+
+    @abstractmethod
+    def expire(self) -> list[Event]:
+        """The rest of a head has been waited for long enough (``Waiting.HEAD``): refuse it, with 408 where that can be said."""
 
 
 class ClientMachine(Machine):
