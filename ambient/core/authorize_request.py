@@ -4,18 +4,17 @@ Policies with a target are considered, and no others: what selects workloads is 
 that of ``authorize``: any DENY that matches denies; without any ALLOW, allow; any ALLOW that matches allows; else deny.
 Whatever a request does not have fits no value, and every ``not_*``.
 
-A path is made normal before it is compared, and must be forwarded so: ``/a/../admin`` is ``/admin``. Source: Istio's
-normalisation BASE.
+A path is compared as ``ambient.core.http.paths`` has made it, and must be forwarded so.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ambient.core.authorize import Allowed, Connection, Denied
+from ambient.core.http.paths import Path
 from ambient.core.matching import Facts, fits
 from ambient.core.model.authorization import Action, Match, StringMatchKind
 from ambient.core.model.jwt import SPACE_DELIMITED
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 V = TypeVar("V")
 
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
-_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -55,8 +51,7 @@ class RequestFacts:
 
     connection: Connection
     method: str
-    path: str
-    """With its query, as it came."""
+    path: Path
     authority: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """By name in lower case; values of one name joined by commas."""
@@ -83,7 +78,7 @@ def concerns(policy: RequestAuthorization, service: Service, root_namespaces: Co
 def authorize_request(policies: Iterable[RequestAuthorization], request: RequestFacts) -> Allowed | Denied:
     """Whether a request passes ``policies``, all of which concern it, and which one says so."""
     ordered = sorted(policies, key=lambda policy: policy.key)
-    path = normal_path(request.path)
+    path = request.path.bare
     facts = Facts(
         request.connection.source_identity, request.connection.source, request.connection.destination
     )
@@ -109,28 +104,6 @@ def authorize_request(policies: Iterable[RequestAuthorization], request: Request
     if allowing is not None:
         return Allowed(allowing, would_deny, would_allow)
     return Denied(None, "allow policies exist, but none allowed", would_deny, would_allow)
-
-
-def normal_path(path: str) -> str:
-    """Without query and fragment, escapes of plain characters undone, dot segments walked."""
-    bare = re.split(r"[?#]", path, maxsplit=1)[0].replace("\\", "/")
-    if not bare.startswith("/"):
-        return bare
-    text = _ESCAPE.sub(_unescaped, bare)
-    walked: list[str] = []
-    for segment in text.split("/")[1:]:
-        if segment == "..":
-            del walked[-1:]
-        elif segment != ".":
-            walked.append(segment)
-    if text.endswith(("/.", "/..")):
-        walked.append("")
-    return "/" + "/".join(walked)
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    character = chr(int(escape[1], 16))
-    return character if character in _UNRESERVED else escape[0].upper()
 
 
 def _policy_fits(policy: RequestAuthorization, request: RequestFacts, path: str, facts: Facts) -> bool:

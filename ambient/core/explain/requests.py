@@ -9,6 +9,7 @@ from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.authorize_request import RequestFacts, authorize_request
 from ambient.core.explain.answer import Step, Topic, Verdict
 from ambient.core.explain.parties import of
+from ambient.core.http import paths
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.authorization import Action
 from ambient.core.model.route import Origin
@@ -44,22 +45,30 @@ def steps(
         return
     if not (question.method or question.path) or not source.addresses:
         return
-    yield _decided(policies, _facts(source, target, question))
+    path = paths.normal(question.path or "/")
+    match path:
+        case paths.Path():
+            facts = _facts(source, target, question, path)
+            yield _decided(policies, facts, f"{facts.method} {question.path or '/'}")
+        case paths.Ambiguous(why):
+            said = f"the waypoint answers {question.path} with 400: {why}"
+            yield Step(
+                Topic.POLICY, Verdict.FAILS, said, remedy="write the path in a way that all read alike"
+            )
 
 
-def _facts(source: Workload, target: SocketAddress, question: Question) -> RequestFacts:
+def _facts(source: Workload, target: SocketAddress, question: Question, path: paths.Path) -> RequestFacts:
     identity = source.identity if source.tunnel is TunnelProtocol.HBONE else None
     return RequestFacts(
         Connection(identity, SocketAddress(source.addresses[0], 0), target),
         question.method or "GET",
-        question.path or "/",
+        path,
         question.headers.get("host", question.destination),
         {name.lower(): value for name, value in question.headers.items()},
     )
 
 
-def _decided(policies: tuple[RequestAuthorization, ...], request: RequestFacts) -> Step:
-    shown = f"{request.method} {request.path}"
+def _decided(policies: tuple[RequestAuthorization, ...], request: RequestFacts, shown: str) -> Step:
     match authorize_request(policies, request):
         case Allowed(policy):
             return _allowed(policy, shown)

@@ -38,6 +38,7 @@ def said(*policies, to=BEHIND, source=WEB, **question):
         pytest.param((READ,), {"method": "GET", "path": "/x"}, (Verdict.OK, "AuthorizationPolicy shop/read lets GET /x pass the waypoint", "AuthorizationPolicy shop/read spec.rules"), id="allowed"),
         pytest.param((READ,), {"method": "POST"}, (Verdict.FAILS, "the waypoint answers POST / with 403: no rule of AuthorizationPolicy shop/read fits it", "AuthorizationPolicy shop/read spec.rules"), id="not-allowed"),
         pytest.param((READ, NO_ADMIN), {"path": "/a/../admin"}, (Verdict.FAILS, "the waypoint answers GET /a/../admin with 403: AuthorizationPolicy shop/no-admin denies it", "AuthorizationPolicy shop/no-admin spec.rules"), id="denied"),
+        pytest.param((READ,), {"path": "/a%2Fb"}, (Verdict.FAILS, "the waypoint answers /a%2Fb with 400: the path has an escape that is read in several ways: %2F", ""), id="ambiguous"),
         pytest.param((NO_ADMIN,), {"path": "/x"}, (Verdict.OK, "no policy of the waypoint denies GET /x", ""), id="nothing-denies"),
     ],
 )  # fmt: skip
