@@ -5,11 +5,11 @@ The same questions are asked of a live connection when a new snapshot comes (``r
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ambient.core import authority
 from ambient.core.authorize import Allowed, Connection, Denied, authorize
 from ambient.core.baggage import parse_forwarded
 from ambient.core.model.address import SocketAddress
@@ -35,6 +35,8 @@ class Rejection(Enum):
     UNKNOWN_SERVICE = "unknown_service"
     NO_TARGET_PORT = "no_target_port"
     DENIED = "denied"
+    NOT_SERVED = "not_served"
+    """A waypoint was asked for what is not behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +89,31 @@ class Reject:
 def admit_tunnel(snapshot: Snapshot, workload: Workload | None, request: TunnelRequest) -> Admit | Reject:
     """Whether ``request`` may reach ``workload``; None: the mesh does not know the pod that was dialled."""
     if request.method != "CONNECT":
-        return _reject(Rejection.METHOD, f"method is {_shown(request.method)}; only CONNECT is served")
-    asked = _parse(request.authority)
+        return reject(
+            Rejection.METHOD, f"method is {authority.shown(request.method)}; only CONNECT is served"
+        )
+    asked = authority.parse(request.authority)
     if asked is None:
-        return _reject(Rejection.AUTHORITY, f"authority {_shown(request.authority)} is not host:port")
+        return reject(Rejection.AUTHORITY, f"authority {authority.shown(request.authority)} is not host:port")
     if workload is None:
-        return _reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {request.local}")
+        return reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {request.local}")
     match asked:
         case SocketAddress():
             target, service = asked, _meant(snapshot, workload, request.forwarded)
-        case _HostPort(host, service_port):
+        case authority.HostPort(host, service_port):
             service = _served(snapshot, workload, host)
             if service is None:
                 detail = f"no service for target address: {request.authority} at {workload.uid}"
-                return _reject(Rejection.UNKNOWN_SERVICE, detail)
+                return reject(Rejection.UNKNOWN_SERVICE, detail)
             port = target_port(service, workload, service_port)
             if port is None:
                 detail = f"no valid target port for workload: {request.authority} at {workload.uid}"
-                return _reject(Rejection.NO_TARGET_PORT, detail)
+                return reject(Rejection.NO_TARGET_PORT, detail)
             target = SocketAddress(request.local.ip, port)
     if target.ip != request.local.ip:
-        return _reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} != {request.local.ip}")
+        return reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} != {request.local.ip}")
     if request.identity.trust_domain != workload.trust_domain:
-        return _reject(Rejection.TRUST_DOMAIN, _foreign(request.identity, workload))
+        return reject(Rejection.TRUST_DOMAIN, _foreign(request.identity, workload))
     return _admit(snapshot, workload, Connection(request.identity, request.source, target), service)
 
 
@@ -118,7 +122,7 @@ def admit_plaintext(
 ) -> Admit | Reject:
     """Whether a plain TCP connection from ``source`` to ``destination`` may reach ``workload``."""
     if workload is None:
-        return _reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {destination}")
+        return reject(Rejection.UNKNOWN_WORKLOAD, f"unknown workload: {destination}")
     return _admit(snapshot, workload, Connection(None, source, destination), None)
 
 
@@ -129,12 +133,12 @@ def recheck(snapshot: Snapshot, workload: Workload, connection: Connection) -> R
     """
     identity = connection.source_identity
     if identity is not None and identity.trust_domain != workload.trust_domain:
-        return _reject(Rejection.TRUST_DOMAIN, _foreign(identity, workload))
+        return reject(Rejection.TRUST_DOMAIN, _foreign(identity, workload))
     match authorize(snapshot, workload, connection):
         case Allowed():
             return None
         case Denied(policy, why):
-            return _reject(Rejection.DENIED, why, policy)
+            return reject(Rejection.DENIED, why, policy)
 
 
 def _admit(
@@ -142,14 +146,14 @@ def _admit(
 ) -> Admit | Reject:
     target = connection.destination
     if target.ip not in workload.addresses:
-        return _reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} is not an address of {workload.uid}")
+        return reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} is not an address of {workload.uid}")
     if target.port in OWN_PORTS:
-        return _reject(Rejection.RECURSIVE, f"attempted recursive call to ourselves: {target}")
+        return reject(Rejection.RECURSIVE, f"attempted recursive call to ourselves: {target}")
     match authorize(snapshot, workload, connection):
         case Allowed(policy, would_deny, would_allow):
             return Admit(target, policy, service, would_deny, would_allow)
         case Denied(policy, why, would_deny, would_allow):
-            rejection = _reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
+            rejection = reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
             return replace(rejection, would_deny=would_deny, would_allow=would_allow)
 
 
@@ -163,40 +167,18 @@ _ANSWERS = {
     Rejection.UNKNOWN_SERVICE: (503, ResponseFlag.CONNECT),
     Rejection.NO_TARGET_PORT: (503, ResponseFlag.CONNECT),
     Rejection.DENIED: (401, ResponseFlag.DENY),
+    Rejection.NOT_SERVED: (404, ResponseFlag.CONNECT),
 }
 
 
-def _reject(why: Rejection, detail: str, policy: str | None = None) -> Reject:
+def reject(why: Rejection, detail: str, policy: str | None = None) -> Reject:
+    """The refusal for a reason."""
     status, flag = _ANSWERS[why]
     return Reject(status, why, detail, policy, flag)
 
 
 def _foreign(identity: SpiffeId, workload: Workload) -> str:
     return f"identity error: {identity} is not of trust domain {workload.trust_domain}"
-
-
-class _HostPort(NamedTuple):
-    host: str
-    port: int
-
-
-_HOST_PORT = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,252}):([0-9]{1,5})")
-
-
-def _parse(authority: str) -> SocketAddress | _HostPort | None:
-    """An address or a name, with a port from 1 to 65535."""
-    try:
-        address = SocketAddress.parse(authority)
-    except ValueError:
-        named = _HOST_PORT.fullmatch(authority)
-        if named is None or not 0 < int(named[2]) <= 0xFFFF:
-            return None
-        return _HostPort(named[1], int(named[2]))
-    return address if address.port else None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 300 else text[:300] + "…")
 
 
 def _served(snapshot: Snapshot, workload: Workload, hostname: str) -> Service | None:
