@@ -8,42 +8,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 
-class KeysAt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeysAt:
     """Keys are fetched from there."""
 
     url: str
 
 
-class KeysGiven(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeysGiven:
     """Keys are these: a JSON Web Key Set."""
 
     document: str
 
 
-class KeysOfIssuer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeysOfIssuer:
     """Keys are where the issuer's OpenID configuration says."""
 
 
 Keys: TypeAlias = KeysAt | KeysGiven | KeysOfIssuer
 
 
-class HeaderSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeaderSource:
     """A header with a token behind a prefix."""
 
     name: str
     prefix: str = ""
 
 
-class ParameterSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ParameterSource:
     """A query parameter."""
 
     name: str
 
 
-class CookieSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CookieSource:
     """A cookie."""
 
     name: str

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
 
-class Together(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Together:
     """All requests share one limit."""
 
 
-class ByIdentity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ByIdentity:
     """Each identity of a caller has a limit of its own."""
 
 
-class ByAddress(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ByAddress:
     """Each address of a caller has a limit of its own."""
 
 
-class ByHeader(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ByHeader:
     """Each value of a header has a limit of its own; requests without it share one."""
 
     name: str
     """In lower case."""
 
 
-class ByClaim(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ByClaim:
     """Each value of a claim of the request's token has a limit of its own; requests without it share one."""
 
     name: str
@@ -55,7 +60,7 @@ class RateLimit:
     requests: int
     period: timedelta
     burst: int
-    key: LimitKey = Together()  # noqa: RUF009
+    key: LimitKey = Together()
     scope: LimitScope = LimitScope.LOCAL
     dry_run: bool = False
     """Whether what is too much is only counted."""

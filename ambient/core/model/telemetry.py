@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from immutables import Map
 
@@ -37,27 +37,31 @@ class Side(Enum):
 BOTH: Final = frozenset(Side)
 
 
-class LiteralTag(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LiteralTag:
     """Always this text."""
 
     value: str
 
 
-class HeaderTag(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeaderTag:
     """The value of a request's header."""
 
     name: str
     default: str = ""
 
 
-class EnvironmentTag(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EnvironmentTag:
     """A variable of the proxy's environment."""
 
     name: str
     default: str = ""
 
 
-class FormattedTag(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FormattedTag:
     """A text with Envoy's ``%…%`` commands."""
 
     value: str

@@ -8,18 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from immutables import Map
 
 
-class HashHeader(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HashHeader:
     """Requests with the same value of a header go together."""
 
     name: str
 
 
-class HashCookie(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HashCookie:
     """Requests with the same cookie go together; ``ttl``: one is made where there is none."""
 
     name: str
@@ -27,13 +29,15 @@ class HashCookie(NamedTuple):
     ttl: timedelta | None = None
 
 
-class HashQuery(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HashQuery:
     """Requests with the same value of a query parameter go together."""
 
     name: str
 
 
-class HashSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HashSource:
     """Requests from one address go together."""
 
 
