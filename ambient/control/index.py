@@ -69,8 +69,10 @@ from ambient.core.delta import Delta, Resource
 from ambient.core.model.address import IpAddress, NetworkAddress
 from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Port, Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.rpc.registration import Accepted, LocalWorkload, Order, Refused
@@ -791,8 +793,10 @@ def _name(resource: Resource) -> _Name:
             return Service, resource.key
         case Authorization():
             return Authorization, resource.key
-        case ServiceRoutes():
-            return ServiceRoutes, resource.service
+        case ServiceRoutes() | ServicePolicies():
+            return type(resource), resource.service
+        case MeshSettings():
+            return MeshSettings, ""
 
 
 def _stirred(before: Snapshot, change: Delta) -> Iterator[str]:

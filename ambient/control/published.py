@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from ambient.core.checksum import moved
 from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.workload import Workload
 from ambient.rpc import trust
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, POLICIES, ROUTES, SETTINGS
 
 if TYPE_CHECKING:
     from ambient.core.delta import Resource
@@ -35,9 +37,11 @@ class Audience(Enum):
 TYPES: Final[Mapping[str, Audience]] = {
     trust.BUNDLE: Audience.EVERYONE,
     trust.REVOCATIONS: Audience.EVERYONE,
+    SETTINGS: Audience.EVERYONE,
     AUTHORIZATION: Audience.CONCERNED,
     ADDRESS: Audience.EVERYONE,
     ROUTES: Audience.EVERYONE,
+    POLICIES: Audience.EVERYONE,
 }
 """In the order of sending: whom to trust comes before those who prove it, a policy before the workload that names it."""
 
@@ -80,7 +84,7 @@ def about(resource: Resource) -> About:
             return About(reach=resource.namespace)
         case Authorization():
             return About(reach=resource.key)
-        case ServiceRoutes():
+        case ServiceRoutes() | ServicePolicies() | MeshSettings():
             return About()
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ambient.core.endpoints import Endpoints
 from ambient.core.model.authorization import Authorization, Scope
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.workload import Workload
 from ambient.core.snapshot import Snapshot
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from ambient.core.snapshot import Keys
 
-Resource: TypeAlias = Workload | Service | Authorization | ServiceRoutes
+Resource: TypeAlias = Workload | Service | Authorization | ServiceRoutes | ServicePolicies | MeshSettings
 K = TypeVar("K")
 
 
@@ -33,6 +35,10 @@ class Delta:
     removed_authorizations: tuple[str, ...] = ()
     removed_routes: tuple[str, ...] = ()
     """Keys of services of which nothing is said any more."""
+    removed_policies: tuple[str, ...] = ()
+    """Keys of services."""
+    settings_removed: bool = False
+    """Whether the mesh's settings are the defaults again."""
 
 
 def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
@@ -45,6 +51,11 @@ def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
     for key in delta.removed_routes:
         if key in after.routes:
             after = replace(after, routes=after.routes.delete(key))
+    for key in delta.removed_policies:
+        if key in after.policies:
+            after = replace(after, policies=after.policies.delete(key))
+    if delta.settings_removed:
+        after = replace(after, settings=MeshSettings())
     for resource in delta.upserted:
         match resource:
             case Workload():
@@ -55,6 +66,10 @@ def apply(snapshot: Snapshot, delta: Delta) -> Snapshot:
                 after = _with_authorization(after, resource)
             case ServiceRoutes():
                 after = replace(after, routes=after.routes.set(resource.service, resource))
+            case ServicePolicies():
+                after = replace(after, policies=after.policies.set(resource.service, resource))
+            case MeshSettings():
+                after = replace(after, settings=resource)
     return replace(after, version=snapshot.version + 1)
 
 
@@ -73,11 +88,19 @@ def between(before: Snapshot, after: Snapshot) -> Delta:
     for key, routes in after.routes.items():
         if before.routes.get(key) != routes:
             upserted.append(routes)
+    for key, policies in after.policies.items():
+        if before.policies.get(key) != policies:
+            upserted.append(policies)
+    if before.settings != after.settings:
+        upserted.append(after.settings)
     gone = [uid for uid in before.workloads if uid not in after.workloads]
     gone += [key for key in before.services if key not in after.services]
     gone_authorizations = [key for key in before.authorizations if key not in after.authorizations]
     gone_routes = [key for key in before.routes if key not in after.routes]
-    return Delta(tuple(upserted), tuple(gone), tuple(gone_authorizations), tuple(gone_routes))
+    gone_policies = [key for key in before.policies if key not in after.policies]
+    return Delta(
+        tuple(upserted), tuple(gone), tuple(gone_authorizations), tuple(gone_routes), tuple(gone_policies)
+    )
 
 
 def _with_workload(snapshot: Snapshot, workload: Workload) -> Snapshot:

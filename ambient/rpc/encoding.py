@@ -10,13 +10,26 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from ambient.core.model.address import NetworkAddress, NetworkRange
 from ambient.core.model.authorization import Action, Authorization, Scope, StringMatchKind
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import ServiceRoutes
 from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.workload import TunnelProtocol, Workload, WorkloadStatus
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
+from ambient.rpc.policies import encode_policies, encode_settings
 from ambient.rpc.routes import encode_routes
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, ROUTES, Name, RawResource, Update
+from ambient.rpc.wire import (
+    ADDRESS,
+    AUTHORIZATION,
+    MESH,
+    POLICIES,
+    ROUTES,
+    SETTINGS,
+    Name,
+    RawResource,
+    Update,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +54,9 @@ def encode_delta(delta: Delta) -> Update:
     removed = [(ADDRESS, name) for name in delta.removed_addresses]
     removed += [(AUTHORIZATION, name) for name in delta.removed_authorizations]
     removed += [(ROUTES, name) for name in delta.removed_routes]
+    removed += [(POLICIES, name) for name in delta.removed_policies]
+    if delta.settings_removed:
+        removed.append((SETTINGS, MESH))
     return Update(tuple(encode_resource(resource) for resource in delta.upserted), tuple(removed))
 
 
@@ -55,6 +71,10 @@ def encode_resource(resource: Resource) -> RawResource:
             return _raw(encode_name(resource), _authorization(resource))
         case ServiceRoutes():
             return _raw(encode_name(resource), encode_routes(resource))
+        case ServicePolicies():
+            return _raw(encode_name(resource), encode_policies(resource))
+        case MeshSettings():
+            return _raw(encode_name(resource), encode_settings(resource))
 
 
 def encode_name(resource: Resource) -> Name:
@@ -68,6 +88,10 @@ def encode_name(resource: Resource) -> Name:
             return AUTHORIZATION, resource.key
         case ServiceRoutes():
             return ROUTES, resource.service
+        case ServicePolicies():
+            return POLICIES, resource.service
+        case MeshSettings():
+            return SETTINGS, MESH
 
 
 def _raw(of: Name, message: Message) -> RawResource:

@@ -2,8 +2,10 @@
 
 A dataclass or named tuple is a message of its name; a union is a message with a ``oneof`` that has a field for each of its
 members; a pair is a message of two fields; an enum has a member ``CLASS_NAME_MEMBER`` for each. What is optional may be
-absent. A value that is another value's default is absent too, which is the same. A mapping between the annotations of
-the one and the descriptors of the other is made once for each class, and fails then if they say different things.
+absent. A value that is another value's default is absent too, which is the same. Where a message cannot have a field of
+a type (a list in a list, a mapping that may be absent, what is absent in a mapping) it has a message with that one field.
+A mapping between the annotations of the one and the descriptors of the other is made once for each class, and fails then
+if they say different things.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from math import isfinite
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from immutables import Map
 
@@ -76,14 +79,9 @@ class Mirror:
         kind = type(value)
         fields: dict[str, Any] = {}
         for name, field in self._fields(kind).items():
-            held = getattr(value, name)
-            if field.collection is Map:
-                fields[name] = {key: field.codec.write(one) for key, one in held.items()}
-            elif field.collection is not None:
-                written = [field.codec.write(one) for one in held]
-                fields[name] = written if field.collection is tuple else sorted(written)
-            elif held is not None and not (field.codec.is_message and held == field.default):
-                fields[name] = field.codec.write(held)
+            written = _written(field, getattr(value, name))
+            if written is not None:
+                fields[name] = written
         message: Message = self._messages[kind.__name__](**fields)
         return message
 
@@ -148,24 +146,79 @@ class Mirror:
         if hint in _SIMPLE:
             return _SIMPLE[hint]
         origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Map or (origin is tuple and arguments[-1] is Ellipsis):
+            return self._wrapped(hint)
         if origin in {Union, UnionType}:
-            return self._union(arguments)
+            return self._wrapped(hint) if NoneType in arguments else self._union(arguments)
         if origin is tuple:
             return self._pair(arguments)
         if issubclass(hint, Enum):
             return self._enum(hint)
         return _Codec(self.encode, partial(self.decode, hint), is_message=True)
 
+    def _wrapped(self, hint: Any) -> _Codec:  # noqa: ANN401
+        """A list, a mapping or what may be absent, in a message of its own that has nothing else."""
+        field = self._field(hint, MISSING)
+        holder = self._message_of(hint)
+        (descriptor,) = holder.DESCRIPTOR.fields
+        name: str = descriptor.name
+
+        def write(value: Any) -> Any:  # noqa: ANN401
+            written = _written(field, value)
+            return holder() if written is None else holder(**{name: written})
+
+        def read(message: Any, where: str) -> Any:  # noqa: ANN401
+            return self._read(field, message, name, f"{where}.{name}")
+
+        return _Codec(write, read, is_message=True)
+
+    def _message_of(self, hint: Any) -> Any:  # noqa: ANN401
+        """The message that a type is."""
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Map:
+            return self._only(lambda field: self._is_map_of(field, arguments[1]))
+        if origin is tuple:
+            return self._only(lambda field: field.is_repeated and self._is_of(field, arguments[0]))
+        if origin in {Union, UnionType} and NoneType in arguments:
+            (rest,) = (one for one in arguments if one is not NoneType)
+            return self._only(
+                lambda field: not field.is_repeated and field.has_presence and self._is_of(field, rest)
+            )
+        if origin in {Union, UnionType}:
+            names = [_snake(one.__name__) for one in arguments]
+            return next(
+                message
+                for message in self._messages.values()
+                if [field.name for field in message.DESCRIPTOR.fields] == names and message.DESCRIPTOR.oneofs
+            )
+        return self._messages[hint.__name__]
+
+    def _only(self, fits: Callable[[FieldDescriptor], bool]) -> Any:  # noqa: ANN401
+        return next(
+            message
+            for message in self._messages.values()
+            if len(message.DESCRIPTOR.fields) == 1 and fits(message.DESCRIPTOR.fields[0])
+        )
+
+    def _is_of(self, field: FieldDescriptor, hint: Any) -> bool:  # noqa: ANN401
+        """Whether one value of a field is of a type."""
+        if hint is str:
+            return field.type == FieldDescriptor.TYPE_STRING
+        message = field.message_type
+        return message is not None and message == self._message_of(hint).DESCRIPTOR
+
+    def _is_map_of(self, field: FieldDescriptor, hint: Any) -> bool:  # noqa: ANN401
+        entry = field.message_type
+        return (
+            entry is not None
+            and entry.GetOptions().map_entry
+            and self._is_of(entry.fields_by_name["value"], hint)
+        )
+
     def _union(self, members: tuple[type, ...]) -> _Codec:
         if set(members) == {IPv4Network, IPv6Network}:
             return _Codec(str, _network)
-        holder = next(
-            message
-            for message in self._messages.values()
-            if [field.name for field in message.DESCRIPTOR.fields]
-            == [_snake(one.__name__) for one in members]
-            and message.DESCRIPTOR.oneofs
-        )
+        holder = self._message_of(Union[members])  # noqa: UP007
         names = {one: _snake(one.__name__) for one in members}
         codecs = {name: self._codec(one) for one, name in names.items()}
 
@@ -205,6 +258,19 @@ class Mirror:
             return members[number]
 
         return _Codec(numbers.__getitem__, read)
+
+
+def _written(field: _Field, held: Any) -> Any:  # noqa: ANN401
+    """What a message holds; None: nothing."""
+    write = field.codec.write
+    if field.collection is Map:
+        return {key: write(one) for key, one in held.items()}
+    if field.collection is not None:
+        written = [write(one) for one in held]
+        return written if field.collection is tuple else sorted(written)
+    if held is None or (field.codec.is_message and held == field.default):
+        return None
+    return write(held)
 
 
 def _default(kind: type, name: str) -> Any:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ambient.core.model.route import (
@@ -33,6 +33,7 @@ from ambient.core.model.traffic import (
 from ambient.core.patterns import why_bad
 from ambient.rpc.mirror import Mirror
 from ambient.rpc.pb.ambient.route.v1 import route_pb2, traffic_pb2
+from ambient.rpc.values import first, lower_case, ports, service_key
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -52,22 +53,6 @@ def decode_routes(body: bytes) -> ServiceRoutes:
 # What no type says
 
 
-def _service(key: str) -> str | None:
-    namespace, _, hostname = key.partition("/")
-    return None if namespace and hostname and "/" not in hostname else f"is {key!r}; it is namespace/hostname"
-
-
-def _ports(field: str, ports: Iterable[int | None]) -> str | None:
-    return next(
-        (
-            f"{field} is {port}; a port is 1-65535"
-            for port in ports
-            if port is not None and not 0 < port < 65536
-        ),
-        None,
-    )
-
-
 def _share(field: str, share: float) -> str | None:
     return None if 0 <= share <= 1 else f"{field} is {share}; it is 0 to 1"
 
@@ -85,19 +70,10 @@ def _pattern(field: str, pattern: str, *, is_one: bool) -> str | None:
     return None if why is None else f"{field} {why}"
 
 
-def _first(*found: str | None) -> str | None:
-    return next((one for one in found if one is not None), None)
-
-
 def _backend(backend: Backend) -> str | None:
     # One that can serve nothing may name what is no service.
-    bad = None if backend.trouble else _service(backend.service)
-    return _first(None if bad is None else f"service {bad}", _ports("port", (backend.port,)))
-
-
-def _routes(routes: ServiceRoutes) -> str | None:
-    bad = _service(routes.service)
-    return None if bad is None else f"service {bad}"
+    bad = None if backend.trouble else service_key("service", backend.service)
+    return first(bad, ports("port", (backend.port,)))
 
 
 def _rule(rule: RouteRule) -> str | None:
@@ -105,40 +81,38 @@ def _rule(rule: RouteRule) -> str | None:
 
 
 def _subset(subset: Subset) -> str | None:
-    return _first(None if subset.name else "name is empty", _ports("ports", subset.ports))
+    return first(None if subset.name else "name is empty", ports("ports", subset.ports))
 
 
 def _policies(policies: TrafficPolicies) -> str | None:
     strange = next((name for name, one in policies.subsets.items() if one.name != name), None)
-    return _first(
+    return first(
         None if strange is None else f"subsets[{strange}].name is {policies.subsets[strange].name!r}",
-        _ports("ports", policies.ports),
-        _ports("opaque_ports", policies.opaque_ports),
+        ports("ports", policies.ports),
+        ports("opaque_ports", policies.opaque_ports),
     )
 
 
 _CHECKS: Final[Mapping[type, Callable[[Any], str | None]]] = {
-    ServiceRoutes: _routes,
-    RouteTable: lambda table: _ports("ports", table.ports),
+    ServiceRoutes: lambda routes: service_key("service", routes.service),
+    RouteTable: lambda table: ports("ports", table.ports),
     RouteRule: _rule,
-    RouteMatch: lambda match: _ports("ports", match.ports),
-    HeaderMatch: lambda header: (
-        None if header.name == header.name.lower() else f"name is {header.name!r}; write it in lower case"
-    ),
+    RouteMatch: lambda match: ports("ports", match.ports),
+    HeaderMatch: lambda header: lower_case("name", header.name),
     PathMatch: lambda path: _pattern("value", path.value, is_one=path.kind is PathMatchKind.REGEX),
     TextMatch: lambda text: _pattern("value", text.value, is_one=text.kind is TextMatchKind.REGEX),
     PathRewrite: lambda path: _pattern("pattern", path.pattern, is_one=path.kind is PathRewriteKind.REGEX),
     Backend: _backend,
-    Redirect: lambda redirect: _first(_status("status", redirect.status), _ports("port", (redirect.port,))),
+    Redirect: lambda redirect: first(_status("status", redirect.status), ports("port", (redirect.port,))),
     Respond: lambda answer: _status("status", answer.status),
     MirroredRequests: lambda mirror: _share("share", mirror.share),
-    Fault: lambda fault: _first(
+    Fault: lambda fault: first(
         _share("delayed_share", fault.delayed_share),
         _share("aborted_share", fault.aborted_share),
         _status("abort_status", fault.abort_status) if fault.abort_status else None,
     ),
     SuccessRate: lambda rate: _share("threshold", rate.threshold),
-    RatioBudget: lambda budget: _first(
+    RatioBudget: lambda budget: first(
         _positive("ratio", budget.ratio), _positive("least_per_second", budget.least_per_second)
     ),
     ConcurrencyBudget: lambda budget: _positive("ratio", budget.ratio),

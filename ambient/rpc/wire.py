@@ -34,6 +34,7 @@ from ambient.rpc.mirror import Invalid
 from ambient.rpc.pb.ambient.snapshot.v1 import snapshot_pb2
 from ambient.rpc.pb.istio.security import authorization_pb2
 from ambient.rpc.pb.istio.workload import workload_pb2
+from ambient.rpc.policies import decode_policies, decode_settings
 from ambient.rpc.routes import decode_routes
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 ADDRESS: Final = "type.googleapis.com/istio.workload.Address"
 AUTHORIZATION: Final = "type.googleapis.com/istio.security.Authorization"
 ROUTES: Final = "type.googleapis.com/ambient.route.v1.ServiceRoutes"
+POLICIES: Final = "type.googleapis.com/ambient.policy.v1.ServicePolicies"
+SETTINGS: Final = "type.googleapis.com/ambient.policy.v1.MeshSettings"
+MESH: Final = "mesh"
+"""The name of the one resource with settings."""
 
 T = TypeVar("T")
 Name = tuple[str, str]
@@ -126,12 +131,18 @@ def decode(update: Update) -> tuple[Delta, dict[str, str]]:
     return (
         Delta(
             tuple(upserted),
-            tuple(name for type_url, name in update.removed if type_url == ADDRESS),
-            tuple(name for type_url, name in update.removed if type_url == AUTHORIZATION),
-            tuple(name for type_url, name in update.removed if type_url == ROUTES),
+            _removed(update, ADDRESS),
+            _removed(update, AUTHORIZATION),
+            _removed(update, ROUTES),
+            _removed(update, POLICIES),
+            settings_removed=(SETTINGS, MESH) in update.removed,
         ),
         errors,
     )
+
+
+def _removed(update: Update, of_type: str) -> tuple[str, ...]:
+    return tuple(name for type_url, name in update.removed if type_url == of_type)
 
 
 def _decode(raw: RawResource) -> Resource:
@@ -153,6 +164,11 @@ def _decode(raw: RawResource) -> Resource:
     elif raw.type_url == ROUTES:
         resource = decode_routes(raw.body)
         name = resource.service
+    elif raw.type_url == POLICIES:
+        resource = decode_policies(raw.body)
+        name = resource.service
+    elif raw.type_url == SETTINGS:
+        resource, name = decode_settings(raw.body), MESH
     else:
         raise Invalid(f"unknown type {raw.type_url!r}")
     if name != raw.name:

@@ -1,4 +1,4 @@
-"""Strategies for everything that the model of routes can say, made from its own annotations."""
+"""Strategies for everything that the model of routes and policies can say, made from its own annotations."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from ambient.core.model import route
+from ambient.core.model.jwt import TokenSource
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import (
     Mirror,
     RouteMatch,
     ServiceRoutes,
 )
+from ambient.core.model.settings import MeshSettings
 from ambient.core.model.traffic import Subset
 
 _PORTS: Final = st.sampled_from([80, 443, 8080])
@@ -43,6 +46,25 @@ _FIELDS: Final[Mapping[tuple[str, str], st.SearchStrategy]] = {
     ("Respond", "status"): _STATUSES,
     ("Fault", "abort_status"): st.just(0) | _STATUSES,
     ("RouteRule", "matches"): st.deferred(lambda: st.lists(of(RouteMatch), min_size=1, max_size=2).map(tuple)),
+    ("ServicePolicies", "service"): _SERVICES,
+    ("DeclaredPort", "service_port"): _PORTS,
+    ("RequestAuthorization", "name"): _WORDS,
+    ("RequestAuthorization", "namespace"): _WORDS,
+    ("Target", "kind"): _WORDS,
+    ("Target", "name"): _WORDS,
+    ("StringMatch", "value"): _WORDS,
+    ("HeaderTest", "name"): _WORDS,
+    ("ClaimTest", "path"): st.lists(_WORDS, min_size=1, max_size=2).map(tuple),
+    ("Match", "destination_ports"): st.lists(_PORTS, max_size=2).map(tuple),
+    ("Match", "not_destination_ports"): st.lists(_PORTS, max_size=2).map(tuple),
+    ("JwtRule", "issuer"): _WORDS,
+    ("JwtRule", "sources"): st.deferred(lambda: st.lists(of(TokenSource), min_size=1, max_size=2).map(tuple)),
+    ("KeysAt", "url"): _WORDS,
+    ("RateLimit", "name"): _WORDS,
+    ("RateLimit", "requests"): st.sampled_from([1, 500, 2**40]),
+    ("RateLimit", "burst"): st.sampled_from([1, 500]),
+    ("RateLimit", "period"): st.sampled_from([0.001, 1, 86_400]).map(lambda seconds: timedelta(seconds=seconds)),
+    ("Tracing", "sampled_percent"): st.none() | st.sampled_from([0.0, 12.5, 100.0]),
     ("Filters", "mirrors"): st.deferred(lambda: st.lists(of(Mirror), max_size=1).map(tuple)),
 }  # fmt: skip
 _SIMPLE: Final[Mapping[Any, st.SearchStrategy]] = {
@@ -117,3 +139,5 @@ _conditions: st.SearchStrategy = st.recursive(
 )
 
 service_routes: st.SearchStrategy[ServiceRoutes] = of(ServiceRoutes)
+service_policies: st.SearchStrategy[ServicePolicies] = of(ServicePolicies)
+mesh_settings: st.SearchStrategy[MeshSettings] = of(MeshSettings)

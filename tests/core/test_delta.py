@@ -4,6 +4,8 @@ from ipaddress import ip_address
 import pytest
 from core.worlds import (
     authorizations,
+    mesh_settings,
+    policies,
     policy,
     routes,
     service,
@@ -20,6 +22,7 @@ from ambient.core.delta import Delta
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Action, Scope
 from ambient.core.model.route import ServiceRoutes
+from ambient.core.model.settings import MeshSettings, Permission
 from ambient.core.snapshot import EMPTY, Snapshot
 
 WEB = service("web", "10.96.0.1", "fd96::1")
@@ -40,7 +43,10 @@ def test_there_is_no_difference_to_itself(snapshot):
     assert delta.between(snapshot, snapshot) == Delta()
 
 
-@given(st.lists(st.one_of(workloads, services, authorizations, routes), max_size=8), st.integers(0, 8))
+@given(
+    st.lists(st.one_of(workloads, services, authorizations, routes, policies, mesh_settings), max_size=8),
+    st.integers(0, 8),
+)
 def test_one_delta_or_two_is_the_same(every, cut):
     at_once = delta.apply(EMPTY, Delta(tuple(every)))
     in_steps = delta.apply(delta.apply(EMPTY, Delta(tuple(every[:cut]))), Delta(tuple(every[cut:])))
@@ -52,7 +58,15 @@ def test_one_delta_or_two_is_the_same(every, cut):
 def test_removing_all_leaves_nothing_behind(snapshot):
     addresses = (*snapshot.workloads, *snapshot.services)
     empty = delta.apply(
-        snapshot, Delta((), addresses, tuple(snapshot.authorizations), tuple(snapshot.routes))
+        snapshot,
+        Delta(
+            (),
+            addresses,
+            tuple(snapshot.authorizations),
+            tuple(snapshot.routes),
+            tuple(snapshot.policies),
+            settings_removed=True,
+        ),
     )
     assert same(empty, EMPTY)
 
@@ -93,7 +107,7 @@ def test_what_did_not_change_is_shared():
 
 def test_removing_what_is_not_there_changes_nothing():
     before = world(WEB, POD)
-    after = delta.apply(before, Delta((), ("nobody",), ("no/policy",), ("no/routes",)))
+    after = delta.apply(before, Delta((), ("nobody",), ("no/policy",), ("no/routes",), ("no/policies",)))
     assert after.workloads is before.workloads
     assert same(after, before)
 
@@ -156,6 +170,14 @@ def test_a_policy_that_changes_its_scope_is_looked_up_by_the_new_one():
     for scope, under in [(Scope.GLOBAL, [""]), (Scope.NAMESPACE, ["shop"]), (Scope.WORKLOAD_SELECTOR, [])]:
         after = delta.apply(world(deny), Delta((replace(deny, scope=scope),)))
         assert sorted(after.authorizations_for) == under
+
+
+def test_the_mesh_has_settings_of_its_own_until_they_are_removed():
+    lenient = MeshSettings(waypoint_bypass=Permission.ALLOW)
+    assert world(WEB).settings == MeshSettings()
+    assert world(lenient).settings == lenient
+    assert delta.apply(world(lenient), Delta(settings_removed=True)).settings == MeshSettings()
+    assert delta.apply(world(lenient), Delta((lenient,), settings_removed=True)).settings == lenient
 
 
 def test_routes_do_not_wait_for_their_service():

@@ -17,8 +17,11 @@ from ambient.core.model.authorization import (
     StringMatchKind,
 )
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.jwt import JwtRule, KeysOfIssuer
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import Protocol, RouteTable, ServiceRoutes, Unmatched
 from ambient.core.model.service import Port, Service
+from ambient.core.model.settings import MeshSettings, Permission
 from ambient.core.model.traffic import TrafficPolicies
 from ambient.core.model.workload import Locality, TunnelProtocol, Workload, WorkloadStatus
 from ambient.core.snapshot import EMPTY, Snapshot
@@ -211,9 +214,14 @@ routes = st.builds(
     traffic=st.builds(TrafficPolicies, opaque_ports=st.frozensets(_ports, max_size=1)),
 )
 
-snapshots = st.lists(st.one_of(workloads, services, authorizations, routes), max_size=8).map(
-    lambda every: world(*every)
+policies = st.builds(
+    ServicePolicies, _service_keys, tokens=st.just(()) | st.just((JwtRule("issuer", KeysOfIssuer()),))
 )
+mesh_settings = st.builds(MeshSettings, waypoint_bypass=st.sampled_from(Permission))
+
+snapshots = st.lists(
+    st.one_of(workloads, services, authorizations, routes, policies, mesh_settings), max_size=8
+).map(lambda every: world(*every))
 
 identities = st.one_of(
     st.none(), st.builds(SpiffeId, st.sampled_from(["cluster.local", "elsewhere"]), _names, _names)

@@ -7,13 +7,9 @@ AuthorizationPolicy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from ambient.core.model.authorization import Action, Match, StringMatch
-
-if TYPE_CHECKING:
-    from ambient.core.model.authorization import IpNetwork
-
+from ambient.core.model.authorization import Action, IpNetwork, Match, StringMatch
 
 WAYPOINT_CLASSES: Final = ("ambient-waypoint", "istio-waypoint")
 """Names of GatewayClasses; the first is ours."""
