@@ -1,4 +1,4 @@
-"""What the proxy's parent and its workers say to each other: typed packets, with descriptors beside them.
+"""What the parent of a program and its workers say to each other: typed packets, with descriptors beside them.
 
 Both ends are the same program of the same version on one machine, so a packet is JSON, plus raw bytes after it.
 """
@@ -26,14 +26,14 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Parent → worker, first. Descriptors: the maps original_destinations and clients."""
+    """Parent → worker of a proxy, before any pod. Descriptors: the maps original_destinations and clients."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Parent → worker that accepts, first of all. Descriptor: the memory of ``proxy.shares``."""
+    """Parent → worker that accepts, first of all. Descriptor: the memory of ``member.shares``."""
 
     workers: int
 
@@ -107,8 +107,6 @@ class Scraped:
 @dataclass(frozen=True, slots=True)
 class Synced:
     """Worker → parent: what you sent before this is in force."""
-
-    pods: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +199,7 @@ def unpack(packet: bytes) -> tuple[Message, bytes]:
         name, fields = json.loads(rest[: int(length)])
         message: Message = _KINDS[name](**fields)
     except (ValueError, KeyError, TypeError) as error:
-        raise PeerError(f"not a packet of this version of the proxy: {error}") from error
+        raise PeerError(f"not a packet of this version of the program: {error}") from error
     if not separator:
-        raise PeerError("not a packet of this version of the proxy")
+        raise PeerError("not a packet of this version of the program")
     return message, rest[int(length) :]

@@ -19,12 +19,13 @@ from ambient.net.tunnel import TunnelRefused
 from ambient.telemetry import log
 
 if TYPE_CHECKING:
+    from ambient.core.authorize import Connection
     from ambient.core.model.address import IpAddress
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
+    from ambient.member.live import Live
     from ambient.net.pool import Pool
     from ambient.proxy.dial import Dialer
-    from ambient.proxy.live import Live
     from ambient.proxy.world import LocalPod, World
 
 
@@ -34,7 +35,7 @@ LEFT: Final = "it was cut before it was connected"
 class Outbound:
     """Carries out outbound decisions, for one worker."""
 
-    def __init__(self, world: World, dialer: Dialer, pool: Pool, live: Live) -> None:
+    def __init__(self, world: World, dialer: Dialer, pool: Pool, live: Live[Connection]) -> None:
         self._world, self._dialer, self._pool, self._live = world, dialer, pool, live
 
     async def carry(self, pod: LocalPod, sock: socket.socket) -> None:

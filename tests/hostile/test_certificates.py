@@ -147,7 +147,7 @@ def test_who_does_not_prove_an_identity_reaches_nobody_and_the_reason_is_told(
         assert words in line["error"], line["error"]
         assert reasons(scene) == {("destination", reason): 1}
         assert "src.identity" not in line
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
         assert scene.crashes == []
 
     asyncio.run(scenario())
@@ -161,7 +161,7 @@ def test_who_proves_an_identity_is_heard(tmp_path: Path, presented: Presented) -
         assert await asyncio.to_thread(answered, scene.connected(), presented.context())
         await until(lambda: bool(scene.lines()))
         assert scene.lines()[0]["src.identity"] == CLIENT_URI
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
 
     asyncio.run(scenario())
 
@@ -192,7 +192,7 @@ def handshake(tmp_path: Path, context: ssl.SSLContext) -> dict[str, object]:
         scene.dialer.fails = True
         await asyncio.to_thread(client, scene.connected())
         await until(lambda: bool(scene.lines()))
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
         seen["lines"], seen["reasons"] = scene.lines(), reasons(scene)
 
     asyncio.run(scenario())

@@ -82,7 +82,7 @@ def test_a_peer_that_claims_ever_new_names_fills_no_metric(tmp_path: Path) -> No
         assert any(OVERFLOW in labels for labels in table)
         assert len(totals.refused()) == 1
         caller.close()
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
 
     asyncio.run(scenario())
 

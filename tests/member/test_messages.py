@@ -16,7 +16,7 @@ SAMPLES = [
     messages.Cut("local/a", "why\nnot"),
     messages.Scrape(7),
     messages.Scraped(7, lines_lost=0),
-    messages.Synced(2),
+    messages.Synced(),
     messages.PodConnections("local/a", 0),
     messages.Part(),
 ]

@@ -205,7 +205,7 @@ def test_a_policy_larger_than_a_packet_reaches_a_worker(tmp_path: Path) -> None:
             assert len(payload) > packets.MOST_BYTES
             for packet in messages.packets(message, payload):
                 await channel.send(packet)
-        assert messages.unpack((await channel.receive())[0])[0] == messages.Synced(0)
+        assert messages.unpack((await channel.receive())[0])[0] == messages.Synced()
         assert dict(heir.worker._world.snapshot.authorizations) == {large.key: large}
         channel.close()
         await heir.end()
@@ -247,7 +247,7 @@ def test_the_next_parent_hears_all_counters_and_a_leaving_worker_tells_its_last(
     async def scenario() -> None:
         heir = Heir(tmp_path)
         labels = tuple(f"{name}-x" for name in LABELS)
-        heir.worker._traffic.counts(labels).opened = 3
+        heir.worker.traffic.counts(labels).opened = 3
         totals = Totals()
 
         async def scraped(channel: PacketSocket, ask: bytes | None) -> None:
@@ -259,14 +259,14 @@ def test_the_next_parent_hears_all_counters_and_a_leaving_worker_tells_its_last(
 
         first = await heir.meet()
         await scraped(first, messages.pack(messages.Scrape(1)))
-        heir.worker._retired = True  # As if it carried something: it follows the next parent.
-        heir.worker._end_if_idle = lambda: None  # type: ignore[method-assign]
+        heir.worker.retired = True  # As if it carried something: it follows the next parent.
+        heir.worker.end_if_idle = lambda: None  # type: ignore[method-assign]
         first.close()
         second = await heir.meet()
         totals = Totals()
         await scraped(second, messages.pack(messages.Scrape(1)))
         assert totals.table()[labels][0] == 3
-        heir.worker._traffic.counts(labels).closed = 3
+        heir.worker.traffic.counts(labels).closed = 3
         heir.worker._done.set()
         await scraped(second, None)
         assert totals.table()[labels][:2] == (3, 3)

@@ -22,10 +22,11 @@ from ambient.core.model.address import SocketAddress
 from ambient.core.model.authorization import Action, Authorization, Scope
 from ambient.core.model.workload import Workload
 from ambient.core.snapshot import EMPTY
+from ambient.member.live import Live
+from ambient.member.tunnels import Tunnels
 from ambient.net import tls
 from ambient.net.tls import Contexts
 from ambient.proxy.inbound import Inbound
-from ambient.proxy.live import Live
 from ambient.proxy.world import LocalPod, World
 from ambient.telemetry.access import AccessLog
 from ambient.telemetry.line import Format
@@ -68,7 +69,8 @@ class Scene:
         self.dialer = StuckDialer()
         self.crashes: list[BaseException] = []
         self.tasks = Tasks(lambda _, error: self.crashes.append(error))
-        self.inbound = Inbound(self.world, self.dialer, self.live, self.tasks, lambda: None)  # type: ignore[arg-type]
+        self.inbound = Inbound(self.world, self.dialer, self.live)  # type: ignore[arg-type]
+        self.tunnels = Tunnels(self.inbound, self.tasks, lambda: None)
         self.pod = LocalPod(UID, 1, os.open(os.devnull, os.O_RDONLY))
 
     def connected(self) -> socket.socket:
@@ -76,7 +78,7 @@ class Scene:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             plain = socket.create_connection(listener.getsockname(), timeout=10)
             accepted, _ = listener.accept()
-        self.tasks.start(self.inbound.serve(self.pod, accepted), "serve")
+        self.tasks.start(self.tunnels.serve(self.pod, accepted), "serve")
         return plain
 
     async def caller(self, plain: socket.socket | None = None) -> ssl.SSLSocket:
@@ -115,7 +117,7 @@ def test_requests_that_are_opened_and_dropped_leave_no_dial_behind(tmp_path: Pat
         totals.update(1, scene.traffic.report())
         assert totals.refused() == {("destination", "client_gone"): 2000}
         caller.close()
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
         assert scene.crashes == []
 
     asyncio.run(scenario())
@@ -129,10 +131,10 @@ def test_requests_that_wait_are_ended_with_their_tunnel(tmp_path: Path) -> None:
             machine.open("127.0.0.1:80", [])
         await asyncio.to_thread(caller.sendall, machine.take())
         await until(lambda: scene.dialer.dialling == 50)
-        scene.inbound.cut(UID, "the workload left the mesh")
+        scene.tunnels.cut(UID, "the workload left the mesh")
         await until(lambda: scene.dialer.dialling == 0 and len(scene.tasks) == 0)
         assert len(scene.lines()) == 50
-        assert scene.inbound.tunnels == 0
+        assert len(scene.tunnels) == 0
         caller.close()
 
     asyncio.run(scenario())
@@ -143,14 +145,14 @@ def test_a_pod_that_left_while_a_peer_shook_hands_takes_no_requests(tmp_path: Pa
         scene = Scene(tmp_path)
         plain = scene.connected()
         await asyncio.sleep(0.05)
-        scene.inbound.leave(UID)
+        scene.tunnels.leave(UID)
         caller = await scene.caller(plain)
         machine = Hbone(Role.CLIENT)
         await asyncio.to_thread(caller.sendall, machine.take())
         while await asyncio.to_thread(caller.recv, 65536):
             pass
         caller.close()
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
 
     asyncio.run(scenario())
 
@@ -176,7 +178,7 @@ def test_what_a_peer_says_of_itself_cannot_break_out_of_its_line(tmp_path: Path)
         assert {line["message"] for line in scene.lines()} == {"connection failed"}
         assert {line["level"] for line in scene.lines()} == {"warning"}
         caller.close()
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
         assert scene.crashes == []
 
     asyncio.run(scenario())
@@ -225,7 +227,7 @@ def test_a_policy_that_comes_while_the_application_is_dialled_is_heard(tmp_path:
             await asyncio.to_thread(application.recv, 1)
         caller.close()
         application.close()
-        await until(lambda: scene.inbound.tunnels == 0)
+        await until(lambda: len(scene.tunnels) == 0)
         assert scene.crashes == []
 
     asyncio.run(scenario())

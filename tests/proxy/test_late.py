@@ -11,12 +11,14 @@ from core.worlds import at, policy, workload, world
 
 from ambient.core import delta
 from ambient.core.authorize import Connection
+from ambient.core.inbound import Reject
 from ambient.core.model.authorization import Action, Authorization, Match
 from ambient.core.observation import NOBODY, Observation, Reporter
 from ambient.core.snapshot import Snapshot
+from ambient.member import late as slices
+from ambient.member.late import Recheck
+from ambient.member.live import Carried, Live
 from ambient.proxy import late
-from ambient.proxy.late import Recheck
-from ambient.proxy.live import Live
 from ambient.telemetry.access import AccessLog
 from ambient.telemetry.metrics import Traffic
 
@@ -47,12 +49,14 @@ class Scene:
         self.snapshot: Snapshot = world(SERVER, OTHER, *resources)
         self.asked = 0
         self.done: list[int] = []
-        self.live = Live(Traffic(), AccessLog(os.open(os.devnull, os.O_WRONLY)), lambda *_: None)
-        self.recheck = Recheck(self._ask, self.live, self.done.append)
+        self.live: Live[Connection] = Live(
+            Traffic(), AccessLog(os.open(os.devnull, os.O_WRONLY)), lambda *_: None
+        )
+        self.recheck = Recheck(self._judge, self.live, self.done.append)
 
-    def _ask(self) -> Snapshot:
+    def _judge(self, carried: Carried[Connection]) -> Reject | None:
         self.asked += 1
-        return self.snapshot
+        return late.judge(self.snapshot, carried)
 
     def open(self, port: int, uid: str = SERVER.uid) -> FakeRelay:
         relay = FakeRelay()
@@ -64,12 +68,12 @@ class Scene:
     def change(self, *resources: delta.Resource, removed: tuple[str, ...] = ()) -> None:
         before = self.snapshot
         self.snapshot = delta.apply(before, delta.Delta(resources, removed_authorizations=removed))
-        self.recheck.changed(before, self.snapshot)
+        self.recheck.ask(late.concerned(before, self.snapshot, self.live))
 
 
 @pytest.fixture(params=[0.0, 60.0], ids=["one-in-a-turn", "all-at-once"])
 def _slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "SLICE_SECONDS", request.param)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", request.param)
 
 
 async def turns(number: int) -> None:
@@ -109,7 +113,7 @@ def test_of_policies_in_quick_succession_none_is_missed() -> None:
 
 
 def test_a_slice_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
 
     async def scenario() -> None:
         scene = Scene()
@@ -124,7 +128,7 @@ def test_a_slice_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_ended_meanwhile_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
 
     async def scenario() -> None:
         scene = Scene()
@@ -151,7 +155,7 @@ def test_where_only_one_workload_changed_the_others_are_left_alone() -> None:
 
 
 def test_changes_without_end_put_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
 
     async def scenario() -> None:
         scene = Scene()

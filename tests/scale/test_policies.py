@@ -14,14 +14,16 @@ from scale.meshes import RULES, policies, workload
 from ambient.core import delta
 from ambient.core.authorize import Connection, Denied, authorize
 from ambient.core.delta import Delta
+from ambient.core.inbound import Reject
 from ambient.core.matching import Compiled, Facts
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.authorization import Action
 from ambient.core.model.identity import SpiffeId
 from ambient.core.observation import NOBODY, Observation, Reporter
 from ambient.core.snapshot import EMPTY
-from ambient.proxy.late import Recheck
-from ambient.proxy.live import Live
+from ambient.member.late import Recheck
+from ambient.member.live import Carried, Live
+from ambient.proxy import late
 from ambient.telemetry.access import AccessLog
 from ambient.telemetry.metrics import Traffic
 
@@ -99,21 +101,21 @@ def test_live_connections_are_asked_again_without_holding_a_worker_up(
     authorize(before, SERVER, CALLER)
     asked = 0
 
-    def now() -> object:
+    def judge(carried: Carried[Connection]) -> Reject | None:
         nonlocal asked
         asked += 1
-        return after
+        return late.judge(after, carried)
 
     async def scenario() -> tuple[float, float]:
         null = os.open(os.devnull, os.O_WRONLY)
-        live = Live(Traffic(), AccessLog(null), lambda *_: None)
+        live: Live[Connection] = Live(Traffic(), AccessLog(null), lambda *_: None)
         seen = Observation(Reporter.DESTINATION, NOBODY, NOBODY, CALLER.source, CALLER.destination)
         for _ in range(connections):
             live.opened(SERVER.uid, seen, IdleRelay(), CALLER, None)  # type: ignore[arg-type]
-        recheck = Recheck(now, live, lambda _: None)  # type: ignore[arg-type]
+        recheck = Recheck(judge, live, lambda _: None)
         began = asyncio.get_running_loop().time()
         async with Pulse() as pulse:
-            recheck.changed(before, after)
+            recheck.ask(late.concerned(before, after, live))
             while asked < connections:
                 await asyncio.sleep(0)
         os.close(null)

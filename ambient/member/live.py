@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ambient.core.observation import ResponseFlag
 from ambient.net.tunnel import TunnelEnd
 
 if TYPE_CHECKING:
-    from ambient.core.authorize import Connection
     from ambient.core.observation import Observation
     from ambient.net.relay import Relay
     from ambient.net.tunnel import Tunnel
@@ -24,20 +23,22 @@ if TYPE_CHECKING:
 
 POLICY_CHANGE: Final = "connection closed due to policy change"
 
+Q = TypeVar("Q")
+"""What is asked again of a connection that lives when there is a new snapshot."""
 
 BEGAN: Final[ContextVar[float]] = ContextVar("began")
 """When the connection that a task sets up was accepted, or asked for in a tunnel; of ``time.monotonic``."""
 
 
 @dataclass(slots=True, eq=False)
-class Carried:
+class Carried(Generic[Q]):
     """One connection that lives."""
 
     uid: str
-    """The pod it belongs to here."""
+    """The workload it belongs to here."""
     observation: Observation
-    inbound: Connection | None
-    """What a new snapshot is asked about; None for outbound ones."""
+    question: Q | None
+    """None: nothing is asked."""
     relay: Relay
     began: float
     counts: Counts
@@ -55,35 +56,35 @@ class Carried:
         self.sent, self.received = self.relay.sent, self.relay.received
 
 
-class Live:
+class Live(Generic[Q]):
     """All connections of one worker."""
 
     def __init__(self, traffic: Traffic, access: AccessLog, changed: Callable[[str, int], None]) -> None:
         self._traffic = traffic
         self._access = access
         self._changed = changed
-        self._of: dict[str, dict[Relay, Carried]] = {}
+        self._of: dict[str, dict[Relay, Carried[Q]]] = {}
         self._total = 0
 
     def __len__(self) -> int:
         return self._total
 
-    def __contains__(self, carried: Carried) -> bool:
+    def __contains__(self, carried: Carried[Q]) -> bool:
         return self._of.get(carried.uid, {}).get(carried.relay) is carried
 
     def counts(self) -> dict[str, int]:
-        """Live connections by pod."""
+        """Live connections by workload."""
         return {uid: len(carried) for uid, carried in self._of.items()}
 
     def count(self, uid: str) -> int:
-        """How many of one pod live."""
+        """How many of one workload live."""
         return len(self._of.get(uid, ()))
 
-    def of(self, uid: str) -> tuple[Carried, ...]:
-        """Those of one pod."""
+    def of(self, uid: str) -> tuple[Carried[Q], ...]:
+        """Those of one workload."""
         return tuple(self._of.get(uid, {}).values())
 
-    def tunnelled(self) -> Iterator[tuple[Carried, Tunnel]]:
+    def tunnelled(self) -> Iterator[tuple[Carried[Q], Tunnel]]:
         """Those that a tunnel carries, and which."""
         for carried in list(self._of.values()):
             for one in list(carried.values()):
@@ -112,12 +113,12 @@ class Live:
         self._access.failed(observation, lasted, error, flag, policy)
 
     def opened(
-        self, uid: str, observation: Observation, relay: Relay, inbound: Connection | None, policy: str | None
-    ) -> Carried:
+        self, uid: str, observation: Observation, relay: Relay, question: Q | None, policy: str | None
+    ) -> Carried[Q]:
         """A connection begins to be carried."""
         counts = self._traffic.counts(observation.labels())
         counts.opened += 1
-        carried = Carried(uid, observation, inbound, relay, time.monotonic(), counts, policy)
+        carried = Carried(uid, observation, question, relay, time.monotonic(), counts, policy)
         pod = self._of.setdefault(uid, {})
         pod[relay] = carried
         self._total += 1
@@ -145,7 +146,7 @@ class Live:
             carried.policy,
         )
 
-    def cut(self, carried: Carried, flag: ResponseFlag, why: str, reason: str | None = None) -> None:
+    def cut(self, carried: Carried[Q], flag: ResponseFlag, why: str, reason: str | None = None) -> None:
         """End one now, for a reason; ``reason`` is its label if it counts as turned away."""
         carried.flag = flag
         if reason is not None:
