@@ -318,7 +318,6 @@ class Retry:
 DEFAULT_RETRY: Final = Retry(
     attempts=2,
     on=frozenset({RetryOn.CONNECT_FAILURE, RetryOn.REFUSED_STREAM, RetryOn.UNAVAILABLE, RetryOn.CANCELLED}),
-    backoff=timedelta(milliseconds=25),
 )
 """What a rule has that says nothing of retries. Source: Istio; not 503, which pays orders twice (istio#50506)."""
 
