@@ -150,7 +150,7 @@ class Router:
         self._tables = tuple(
             (
                 table,
-                tuple((rule, _any_of([_match_test(one) for one in rule.matches])) for rule in table.rules),
+                tuple((rule, _any_of([match_test(one) for one in rule.matches])) for rule in table.rules),
             )
             for table in routes.tables
         )
@@ -290,7 +290,7 @@ _TextTest: TypeAlias = Callable[[str], bool]
 def _condition_test(condition: Condition) -> _Test:
     match condition:
         case RouteMatch():
-            return _match_test(condition)
+            return match_test(condition)
         case AllOf(conditions):
             return _all_of([_condition_test(one) for one in conditions])
         case AnyOf(conditions):
@@ -312,7 +312,8 @@ def _any_of(tests: list[_Test]) -> _Test:
     return lambda asked: any(test(asked) for test in tests)
 
 
-def _match_test(match: RouteMatch) -> _Test:
+def match_test(match: RouteMatch) -> Callable[[Request | Connection], bool]:
+    """Whether a request or connection fits one match, made ready once."""
     return _all_of([*_connection_tests(match), *map(_of_request, _request_tests(match))])
 
 
@@ -363,13 +364,13 @@ def _request_tests(match: RouteMatch) -> list[Callable[[Request], bool]]:
         path = _path_test(match.path)
         tests.append(lambda request: path(request.bare_path))
     if match.method is not None:
-        method = _text_test(match.method)
+        method = text_test(match.method)
         tests.append(lambda request: method(request.method))
     if match.scheme is not None:
-        scheme = _text_test(match.scheme)
+        scheme = text_test(match.scheme)
         tests.append(lambda request: scheme(request.scheme))
     if match.authority is not None:
-        authority = _text_test(match.authority)
+        authority = text_test(match.authority)
         tests.append(lambda request: authority(request.authority))
     tests += [_header_test(header) for header in match.headers]
     tests += [_query_test(query) for query in match.queries]
@@ -377,7 +378,7 @@ def _request_tests(match: RouteMatch) -> list[Callable[[Request], bool]]:
 
 
 def _header_test(header: HeaderMatch) -> Callable[[Request], bool]:
-    name, inverted, fits = header.name, header.inverted, _text_test(header.match)
+    name, inverted, fits = header.name, header.inverted, text_test(header.match)
 
     def test(request: Request) -> bool:
         value = request.header(name)
@@ -387,26 +388,27 @@ def _header_test(header: HeaderMatch) -> Callable[[Request], bool]:
 
 
 def _query_test(query: QueryMatch) -> Callable[[Request], bool]:
-    name, fits = query.name, _text_test(query.match)
+    name, fits = query.name, text_test(query.match)
     return lambda request: (value := request.queries.get(name)) is not None and fits(value)
 
 
 def _path_test(path: PathMatch) -> _TextTest:
     match path.kind:
         case PathMatchKind.EXACT:
-            return _text_test(TextMatch(TextMatchKind.EXACT, path.value, path.ignore_case))
+            return text_test(TextMatch(TextMatchKind.EXACT, path.value, path.ignore_case))
         case PathMatchKind.PREFIX:
-            return _text_test(TextMatch(TextMatchKind.PREFIX, path.value, path.ignore_case))
+            return text_test(TextMatch(TextMatchKind.PREFIX, path.value, path.ignore_case))
         case PathMatchKind.REGEX:
-            return _text_test(TextMatch(TextMatchKind.REGEX, path.value, path.ignore_case))
+            return text_test(TextMatch(TextMatchKind.REGEX, path.value, path.ignore_case))
         case PathMatchKind.SEGMENTS:
             whole = path.value.rstrip("/")
-            exact = _text_test(TextMatch(TextMatchKind.EXACT, whole, path.ignore_case))
-            below = _text_test(TextMatch(TextMatchKind.PREFIX, f"{whole}/", path.ignore_case))
+            exact = text_test(TextMatch(TextMatchKind.EXACT, whole, path.ignore_case))
+            below = text_test(TextMatch(TextMatchKind.PREFIX, f"{whole}/", path.ignore_case))
             return lambda text: exact(text) or below(text)
 
 
-def _text_test(match: TextMatch) -> _TextTest:
+def text_test(match: TextMatch) -> Callable[[str], bool]:
+    """Whether a text fits, made ready once."""
     value = match.value.lower() if match.ignore_case else match.value
     test: _TextTest
     match match.kind:

@@ -1,0 +1,1 @@
+"""What a waypoint does with one request: decided here, done by ``ambient.waypoint``."""
