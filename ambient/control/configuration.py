@@ -316,7 +316,7 @@ class Configuration:
             standing.origin,
             standing.changed,
             _violations(self._catalog.problems(key)),
-            _violations(standing.translated.warnings),
+            _violations((*standing.translated.warnings, *self._index.problems.get(key, ()))),
         )
 
     def _since(self, wanted: Wanted, revision: int) -> list[Event]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from immutables import Map
 
-from ambient.control import waypoints
 from ambient.control.claims import REGISTERED, Claims, claims_of, unusable
 from ambient.control.member import (
     DEPLOYMENT_LABEL,
@@ -54,6 +53,7 @@ from ambient.control.objects import (
     ServiceProfile,
     Telemetry,
     VirtualService,
+    WaypointName,
     WorkloadEntry,
 )
 from ambient.control.peer_authentication import PeerPolicies, Peers, static_strict
@@ -64,9 +64,10 @@ from ambient.control.selection import Selection
 from ambient.control.slices import Slices, Told, parts, ports_of, unserved
 from ambient.control.translate.kubernetes import dataplane_mode
 from ambient.control.translate.kubernetes_workloads import SERVICE_NAME
+from ambient.control.waypoints import Asker, Waypoints, asked_by, own_service
 from ambient.core import delta
 from ambient.core.delta import Delta, Resource
-from ambient.core.model.address import IpAddress, NetworkAddress
+from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress
 from ambient.core.model.authorization import Authorization, Scope
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.policies import ServicePolicies
@@ -143,6 +144,9 @@ class Index:
         self._rendered: dict[str, dict[_Name, Resource]] = {}
         self._slices = Slices()
         self._book = Book(settings.root_namespaces)
+        self._waypoints = Waypoints()
+        self._problems: Mapping[Key, tuple[Problem, ...]] | None = None
+        """As they were asked for since the last change."""
         self._warnings: dict[tuple[str, str], tuple[str, ...]] = {}
         """By namespace, and uid where one workload is the cause."""
 
@@ -165,8 +169,13 @@ class Index:
 
     @property
     def problems(self) -> Mapping[Key, tuple[Problem, ...]]:
-        """What routes and policies of services refer to in vain, and what others stand in the way of."""
-        return self._book.problems(self.snapshot.endpoints_of)
+        """What objects refer to in vain, and what others stand in the way of."""
+        if self._problems is None:
+            found: dict[Key, tuple[Problem, ...]] = dict(self._book.problems(self.snapshot.endpoints_of))
+            for key, problem in self._waypoints.problems(self.snapshot.services):
+                found[key] = (*found.get(key, ()), problem)
+            self._problems = dict(sorted(found.items()))
+        return self._problems
 
     def orders(self, node: str) -> Mapping[str, Order]:
         """The word on each workload of a node, by uid."""
@@ -230,15 +239,12 @@ class Index:
                     | ServiceProfile() as said
                 ):
                     touched.said[key] = said if key in objects else None
-                case (
-                    Gateway()
-                    | Mesh()
-                    | RateLimitPolicy()
-                    | MeshConfig()
-                    | RequestAuthentication()
-                    | Telemetry()
-                ):
+                case Mesh() | RateLimitPolicy() | MeshConfig() | RequestAuthentication() | Telemetry():
                     pass
+                case Gateway():
+                    self._touch(key, touched)
+                    for asker in self._waypoints.askers(WaypointName(key.namespace, key.name)):
+                        self._touch(asker, touched)
                 case _:
                     self._touch(key, touched)
             for one in _slices_of(before.get(key)):
@@ -290,7 +296,7 @@ class Index:
     # Objects
 
     def _touch(self, key: Key, touched: _Touched) -> None:
-        if key.kind in {"WorkloadEntry", "Pod"}:
+        if key.kind in {"WorkloadEntry", "Pod", REGISTERED}:
             touched.members.add((key.namespace, self._uid(key)))
             if key.kind == "Pod":
                 touched.members.add((key.namespace, self._uid(key._replace(kind=REGISTERED))))
@@ -300,6 +306,7 @@ class Index:
     def _withdraw(self, key: Key) -> None:
         self._claims.release(key)
         self._refused.pop(key, None)
+        self._waypoints.ask(key, None)
         match key.kind:
             case "Namespace":
                 self._namespaces.pop(key.name, None)
@@ -313,6 +320,9 @@ class Index:
                 self._drop_entry(key)
             case "EndpointSlice":
                 self._slices.drop(key.namespace, key.name)
+            case "Gateway":
+                self._waypoints.drop(key.namespace, key.name)
+                self._services[key.namespace].drop(str(key))
             case "PeerAuthentication":
                 self._peers.drop(key.namespace, key.name)
             case "AuthorizationPolicy":
@@ -325,6 +335,7 @@ class Index:
             match self._wanted[key]:
                 case Namespace() as namespace:
                     self._namespaces[key.name] = namespace
+                    self._waypoints.ask(key, namespace.waypoint)
                 case ServiceAccount() as account:
                     self._accounts[key.namespace, key.name] = account
                 case PeerAuthentication() as policy:
@@ -339,14 +350,9 @@ class Index:
                     pass
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
                     pass
-                case (
-                    Gateway()
-                    | Mesh()
-                    | RateLimitPolicy()
-                    | MeshConfig()
-                    | RequestAuthentication()
-                    | Telemetry()
-                ):
+                case Gateway() as gateway:
+                    self._waypoints.hold(gateway)
+                case Mesh() | RateLimitPolicy() | MeshConfig() | RequestAuthentication() | Telemetry():
                     pass
 
     def _settle_claims(self, touched: _Touched) -> None:
@@ -369,12 +375,16 @@ class Index:
             self._touch(key, touched)
             if isinstance(wanted, SelectingService):
                 self._services[key.namespace].hold(key.name, wanted, wanted.selector)
+                self._waypoints.ask(key, wanted.waypoint)
             elif isinstance(wanted, ServiceEntry):
                 self._hold_entry(wanted)
+                self._waypoints.ask(key, next((one.waypoint for one in wanted.services), None))
             elif isinstance(wanted, WorkloadEntry):
                 self._join(of_entry(wanted, self.settings.cluster))
+                self._waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
             elif isinstance(wanted, Pod):
                 self._join(of_pod(wanted, self.settings.cluster))
+                self._waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
         for key, why in tuple(self._refused.items()):
             if had.get(key) and self._claims.claim(key, had[key]) is not None:
                 # What its last good version had was taken by an object that changed with it.
@@ -423,6 +433,7 @@ class Index:
     def _expel(self, workload: LocalWorkload, touched: _Touched) -> None:
         del self._node_of[workload.uid]
         self._claims.release(_claimant(workload))
+        self._waypoints.ask(_claimant(workload), None)
         self._members[workload.namespace].pop(workload.uid, None)
         if self._pod(workload) is not None:
             self._refused[_pod_of(workload)] = _FRESH
@@ -452,6 +463,7 @@ class Index:
                     )
                     self._hide(_pod_of(workload), touched)
                     self._members.setdefault(workload.namespace, {})[workload.uid] = member
+                    self._waypoints.ask(_claimant(workload), asked_by(member.labels, member.namespace))
                     touched.members.add((workload.namespace, workload.uid))
         self._settle_claims(touched)
 
@@ -562,8 +574,20 @@ class Index:
             if holder is not None and holder.kind not in _OF_SERVICES and holder.namespace != one.namespace
         }
 
+    def _stand_in(self, namespace: str) -> None:
+        """A waypoint has a service; if nobody tells of one, its own."""
+        for gateway in self._waypoints.of(namespace):
+            service, name = own_service(gateway), str(gateway.key)
+            if self._claims.holder(service.service.key) is None:
+                self._services[namespace].hold(name, service, service.selector)
+            else:
+                self._services[namespace].drop(name)
+
     def _render(self, touched: _Touched) -> Delta:
+        self._problems = None
         self._widen(touched)
+        for namespace in touched.namespaces:
+            self._stand_in(namespace)
         told = self._book.change(
             touched.said,
             {namespace: tuple(self._services[namespace].values()) for namespace in touched.namespaces},
@@ -624,10 +648,8 @@ class Index:
                 yield policy.authorization
         peers = self._peers.seen_from(namespace)
         yield from peers.port_level.values()
-        configured = self._namespaces.get(namespace)
-        inherited = None if configured is None else configured.waypoint
         for service in self._services[namespace].values():
-            yield waypoints.behind(service.service, service.waypoint, inherited)
+            yield self._behind(service)
         for member in self._members.get(namespace, {}).values():
             yield self._workload(member, peers)
         warnings = list(peers.warnings)
@@ -637,6 +659,20 @@ class Index:
             )
             yield self._workload(member, peers, told)
         self._warnings[namespace, ""] = tuple(warnings)
+
+    def _behind(self, one: SelectingService) -> Service:
+        """A service as its callers see it; a waypoint is behind none."""
+        service = one.service
+        if self._waypoints.get(WaypointName(service.namespace, service.name)) is not None:
+            return service
+        waypoint = self._waypoints.before(Asker.SERVICE, one.waypoint, self._inherited(service.namespace))
+        if waypoint is None or waypoint.destination == service.key:
+            return service
+        return replace(service, waypoint=waypoint)
+
+    def _inherited(self, namespace: str) -> WaypointName | None:
+        configured = self._namespaces.get(namespace)
+        return None if configured is None else configured.waypoint
 
     def _loose(self, namespace: str, warnings: list[str]) -> Mapping[IpAddress, list[Told]]:
         """What the slices of a namespace name that is no workload of the mesh, by address."""
@@ -718,11 +754,18 @@ class Index:
             workload_name=member.owner or member.name,
             services=Map(services),
             policies=tuple(sorted(self._selected(member, peers))),
+            waypoint=self._waypoint_of(member),
             locality=member.locality,
             capacity=member.capacity,
             host_network=member.host_network,
             labels=Map({key: value for key, value in labels.items() if key in self._book.labels}),
         )
+
+    def _waypoint_of(self, member: Member) -> GatewayAddress | None:
+        if member.host_network or self._waypoints.is_replica(member.namespace, member.labels):
+            return None
+        own = asked_by(member.labels, member.namespace)
+        return self._waypoints.before(Asker.WORKLOAD, own, self._inherited(member.namespace))
 
     def _selected(self, member: Member, peers: Peers) -> Iterator[str]:
         for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):

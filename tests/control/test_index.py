@@ -71,7 +71,16 @@ class World:
 
     def _check(self, change):
         self.mirror = delta.apply(self.mirror, change)
-        for name in ("workloads", "services", "authorizations", "endpoints_of", "workloads_at", "routes"):
+        for name in (
+            "workloads",
+            "services",
+            "authorizations",
+            "endpoints_of",
+            "workloads_at",
+            "routes",
+            "policies",
+            "settings",
+        ):
             assert getattr(self.mirror, name) == getattr(self.index.snapshot, name)
         return change
 

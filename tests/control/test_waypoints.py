@@ -1,11 +1,12 @@
 """Labels that ask for a waypoint, and what callers are told."""
 
 import pytest
-from control.test_index import World
+from control.test_index import World, uid, workload
 
 from ambient.control.objects import WaypointName
 from ambient.control.waypoints import asked_by
 from ambient.core.model.address import GatewayAddress
+from ambient.core.model.service import Port
 
 WORLD = """
 apiVersion: v1
@@ -68,3 +69,205 @@ def test_a_label_that_changes_moves_every_service_of_the_namespace():
     change = world.write(WORLD % ("istio.io/use-waypoint: way", ""))
     assert [one.name for one in change.upserted] == ["api"]
     assert world.write(WORLD % ("", "")).upserted[0].waypoint is None
+
+
+NAMESPACE = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: %s, labels: {%s}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: web, namespace: %s}
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: %s, namespace: shop, labels: {%s}}
+spec: {clusterIP: %s, selector: {app: web}, ports: [{port: 80}]}
+"""
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: way, namespace: %s, labels: {%s}}
+spec: {gatewayClassName: %s, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+"""
+API, WAY = "shop/api.shop.svc.cluster.local", "shop/way.shop.svc.cluster.local"
+ASK = "istio.io/use-waypoint: way"
+REPLICA = {"gateway.networking.k8s.io/gateway-name": "way"}
+
+
+def gateway(*, waypoint_for="", namespace="shop", of_class="ambient-waypoint"):
+    label = f"istio.io/waypoint-for: {waypoint_for}" if waypoint_for else ""
+    return GATEWAY % (namespace, label, of_class)
+
+
+def shop(*texts, labels=""):
+    return World(NAMESPACE % ("shop", labels, "shop"), SERVICE % ("api", "", "10.88.0.10"), *texts)
+
+
+def problems(world):
+    return {str(key): [str(one) for one in some] for key, some in world.index.problems.items()}
+
+
+def test_a_gateway_has_a_service_whose_endpoints_are_its_replicas():
+    world = shop(gateway())
+    world.report("w1", workload("way-1", labels=REPLICA), full=True)
+    world.report("n1", workload("other", ip="10.0.0.2"), full=True)
+    way = world.index.snapshot.services[WAY]
+    assert (way.ports, way.addresses, way.waypoint) == ((Port(15008, 15008),), (), None)
+    assert world.index.snapshot.endpoints_of[WAY].uids == (uid("way-1"),)
+    assert world.published("way-1").services[WAY] == (Port(15008, 15008),)
+    world.write(NAMESPACE % ("shop", "", "shop"), SERVICE % ("api", "", "10.88.0.10"))
+    assert WAY not in world.index.snapshot.services
+    assert WAY not in world.index.snapshot.endpoints_of
+
+
+def test_a_service_that_a_cluster_made_for_a_gateway_counts_alone():
+    made = SERVICE % ("way", "", "10.88.0.77")
+    world = shop(gateway(), made)
+    assert [str(one.ip) for one in world.index.snapshot.services[WAY].addresses] == ["10.88.0.77"]
+    before = (NAMESPACE % ("shop", "", "shop"), SERVICE % ("api", "", "10.88.0.10"), gateway())
+    world.write(*before)
+    assert world.index.snapshot.services[WAY].addresses == ()
+    world.write(*before, made)
+    assert [str(one.ip) for one in world.index.snapshot.services[WAY].addresses] == ["10.88.0.77"]
+    assert world.index.errors == ()
+
+
+@pytest.mark.parametrize(
+    ("waypoint_for", "service", "pod"),
+    [("", True, False), ("service", True, False), ("workload", False, True), ("all", True, True), ("none", False, False)],
+)  # fmt: skip
+def test_a_namespace_is_behind_a_waypoint_with_what_that_is_for(waypoint_for, service, pod):
+    world = shop(gateway(waypoint_for=waypoint_for), labels=ASK)
+    world.report("n1", workload(), workload("way-1", ip="10.0.0.2", labels=REPLICA), full=True)
+    assert (world.index.snapshot.services[API].waypoint is not None) is service
+    assert (world.published().waypoint is not None) is pod
+    for address in (world.index.snapshot.services[API].waypoint, world.published().waypoint):
+        assert address in {None, GatewayAddress(WAY, 15008)}
+    # Nothing of a waypoint is behind one.
+    assert world.index.snapshot.services[WAY].waypoint is None
+    assert world.published("way-1").waypoint is None
+    vain = [
+        (
+            "metadata.labels ask for waypoint shop/way, which is for nothing and not for services and workloads, so that has "
+            "no effect; label the Gateway istio.io/waypoint-for: all"
+        )
+    ]
+    assert problems(world).get("Namespace shop") == (None if service or pod else vain)
+
+
+@pytest.mark.parametrize(
+    ("own", "is_behind"), [({}, True), ({"istio.io/use-waypoint": "none"}, False)], ids=["namespace", "own"]
+)
+def test_a_workloads_own_label_counts_before_its_namespaces(own, is_behind):
+    world = shop(gateway(waypoint_for="workload"), labels=ASK)
+    world.report("n1", workload(labels={"app": "web", **own}), full=True)
+    assert (world.published().waypoint is not None) is is_behind
+
+
+def test_what_is_of_another_kind_than_its_waypoint_is_told_so():
+    world = World(NAMESPACE % ("shop", "", "shop"), SERVICE % ("api", ASK, "10.88.0.10"), gateway(waypoint_for="workload"))  # fmt: skip
+    assert world.index.snapshot.services[API].waypoint is None
+    assert problems(world) == {
+        "Service shop/api": [
+            (
+                "metadata.labels ask for waypoint shop/way, which is for workloads and not for services, so that has no "
+                "effect; label the Gateway istio.io/waypoint-for: all"
+            )
+        ]
+    }
+
+
+def test_what_asks_for_a_waypoint_that_is_not_there_is_behind_it_all_the_same():
+    world = shop(labels=ASK)
+    world.report(
+        "n1", workload(), workload("own", ip="10.0.0.2", labels={"istio.io/use-waypoint": "way"}), full=True
+    )
+    assert world.index.snapshot.services[API].waypoint == GatewayAddress(WAY, 15008)
+    # That it is for workloads as well is known of none that is not there.
+    assert world.published().waypoint is None
+    assert world.published("own").waypoint == GatewayAddress(WAY, 15008)
+    missing = (
+        "metadata.labels ask for waypoint shop/way, and no Gateway of that name is known, so calls are refused; "
+        "run `ambient waypoint apply way --namespace shop`, or take the label away"
+    )
+    assert problems(world) == {"Namespace shop": [missing], "workload shop/own": [missing]}
+
+
+def test_a_gateway_of_another_class_is_no_waypoint():
+    world = shop(gateway(of_class="nginx"), labels=ASK)
+    assert WAY not in world.index.snapshot.services
+    assert world.index.snapshot.services[API].waypoint == GatewayAddress(WAY, 15008)
+    assert problems(world)["Namespace shop"] == [
+        (
+            "metadata.labels ask for Gateway shop/way, which is of a class that is not ours, so calls are refused; "
+            "run `ambient waypoint apply way --namespace shop`, or take the label away"
+        )
+    ]
+
+
+def test_a_gateway_that_changes_moves_all_who_ask_for_it_wherever_they_are():
+    texts = (
+        NAMESPACE % ("shop", ASK + ", istio.io/use-waypoint-namespace: infra", "shop"),
+        SERVICE % ("api", "", "10.88.0.10"),
+        NAMESPACE % ("infra", "", "infra"),
+    )
+    world = World(*texts, gateway(namespace="infra"))
+    world.report("n1", workload(), full=True)
+    address = GatewayAddress("infra/way.infra.svc.cluster.local", 15008)
+    assert world.index.snapshot.services[API].waypoint == address
+    assert world.published().waypoint is None
+    world.write(*texts, gateway(namespace="infra", waypoint_for="workload"))
+    assert world.index.snapshot.services[API].waypoint is None
+    assert world.published().waypoint == address
+    world.write(*texts)
+    assert world.index.snapshot.services[API].waypoint == address
+    assert world.published().waypoint is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop, labels: {istio.io/use-waypoint: way}}
+spec: {address: 10.0.0.9}
+""",
+            "local/networking.istio.io/WorkloadEntry/shop/vm",
+        ),
+        (
+            """
+apiVersion: v1
+kind: Pod
+metadata: {name: vm, namespace: shop, labels: {istio.io/use-waypoint: way}}
+spec: {nodeName: n, containers: [{name: c}]}
+status: {podIP: 10.0.0.9}
+""",
+            "local//Pod/shop/vm",
+        ),
+    ],
+    ids=["WorkloadEntry", "Pod"],
+)
+def test_workloads_that_nobody_registers_ask_by_their_labels(text, name):
+    world = shop(gateway(waypoint_for="all"), text)
+    assert world.index.snapshot.workloads[name].waypoint == GatewayAddress(WAY, 15008)
+    world.write(NAMESPACE % ("shop", "", "shop"), gateway(waypoint_for="service"), text)
+    assert world.index.snapshot.workloads[name].waypoint is None
+
+
+def test_a_service_entry_asks_by_its_labels():
+    text = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out, namespace: shop, labels: {istio.io/use-waypoint: way}}
+spec: {hosts: [out.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, addresses: [10.88.1.1]}
+"""
+    world = shop(gateway(), text)
+    assert world.index.snapshot.services["shop/out.example.com"].waypoint == GatewayAddress(WAY, 15008)
+    world.write(NAMESPACE % ("shop", "", "shop"), gateway(waypoint_for="workload"), text)
+    assert world.index.snapshot.services["shop/out.example.com"].waypoint is None
+    assert "ServiceEntry shop/out" in problems(world)

@@ -27,8 +27,7 @@ def _gateway(read: schema.GatewayDocument, _: tuple[str, ...]) -> Translated:
     waypoint_for = None
     if spec.gateway_class_name in WAYPOINT_CLASSES:
         waypoint_for = _waypoint_for(metadata.labels)
-        warnings = [no_effect("spec.gatewayClassName", "has no effect yet; waypoints are not carried out")]
-        warnings += [
+        warnings = [
             no_effect(f"spec.{field}", "has no effect on a waypoint")
             for field, value in (
                 ("addresses", spec.addresses),
