@@ -63,12 +63,13 @@ def proxy(
 ) -> None:
     """Carry the traffic of this node's captured pods."""
     with on_errors(log_format, log_level):
-        from ambient.proxy import main  # noqa: PLC0415  # `ambient --help` must not load what only a proxy needs.
+        from ambient.member.parent import Settings  # noqa: PLC0415  # `ambient --help` must not load it.
+        from ambient.proxy import main  # noqa: PLC0415
 
         host_and_port("--control", control)
         bootstrap = bootstrap or f"{control.rpartition(':')[0]}:15013"
         host_and_port("--bootstrap", bootstrap)
-        settings = main.Settings(
+        settings = Settings(
             run_dir=run_dir,
             state_dir=state_dir,
             root_cert=root_cert,

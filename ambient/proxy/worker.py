@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 from functools import partial
-from typing import Final
 
 from ambient.core.authorize import Connection
 from ambient.core.snapshot import Snapshot
@@ -23,8 +22,6 @@ from ambient.proxy.inbound import Inbound
 from ambient.proxy.outbound import Outbound
 from ambient.proxy.world import LocalPod, World
 from ambient.telemetry.access import AccessLog
-
-MODULE: Final = "ambient.proxy.worker"
 
 
 class Worker(worker.Worker[Connection]):
@@ -107,11 +104,6 @@ class Worker(worker.Worker[Connection]):
         if now:
             self.cut(uid, "the workload left the mesh")
         self._world.pods = {key: pod for key, pod in self._world.pods.items() if key != uid}
-
-
-def command(index: int, channel: str, access_log: str | None, style: str, level: str) -> list[str]:
-    """How a parent starts a worker."""
-    return worker.command(MODULE, index, channel, access_log, style, level)
 
 
 if __name__ == "__main__":
