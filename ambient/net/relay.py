@@ -1,27 +1,57 @@
-"""Two byte streams joined back to back.
+"""Ends of byte streams, and two of them joined back to back.
 
-An ``End`` is one of the two: a TCP socket or a stream of a tunnel. Whatever one end reads the other writes, its
-half-close becomes a half-close, its reset a reset; an end whose writes pile up holds the reading of the other.
-No task runs for a relay: it lives on the callbacks of its ends.
+An ``End`` is a TCP socket or a stream of a tunnel, and its owner hears of it. A ``Relay`` owns two: whatever one end
+reads the other writes, its half-close becomes a half-close, its reset a reset; an end whose writes pile up holds the
+reading of the other. No task runs for a relay: it lives on the callbacks of its ends.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from ambient.core.frames import Buffer
 
+_JOINED: Final = 64 * 1024
+"""So many bytes are sooner copied together than sent apart."""
+
+
+class Owner(Protocol):
+    """Who reads and writes an end, and hears what becomes of it."""
+
+    def arrived(self, end: End, data: Buffer, /) -> None:
+        """``end`` read bytes, which may be overwritten when this returns."""
+
+    def finished(self, end: End, /) -> None:
+        """``end`` will send no more, and said so in order: set its ``finished_reading``."""
+
+    def closed(self, end: End, /) -> None:
+        """``end`` has finished, and its peer will hear no more; nothing else is said of it."""
+
+    def broken(self, end: End, why: str, /) -> None:
+        """``end`` was cut by its peer or its network; it needs no more closing. ``gone`` follows."""
+
+    def gone(self, end: End, why: str | None, /) -> None:
+        """Nothing of ``end`` is left; ``why``: it was cut before all that was written to it had left."""
+
+    def full(self, end: End, /) -> None:
+        """``end`` has more to write than it should."""
+
+    def drained(self, end: End, /) -> None:
+        """``end`` has room again."""
+
 
 class End(ABC):
-    """One side of a relay. The methods below are called by its relay alone."""
+    """One byte stream. The methods below are called by its owner alone."""
 
     __slots__ = ("finished_reading", "relay")
 
     def __init__(self) -> None:
-        self.relay: Relay | None = None
+        self.relay: Owner | None = None
+        """Its owner."""
         self.finished_reading = False
-        """It said in order that no more bytes will come, and its relay has passed that on."""
+        """It said in order that no more bytes will come, and its owner has passed that on."""
 
     @abstractmethod
     def start(self) -> None:
@@ -30,6 +60,19 @@ class End(ABC):
     @abstractmethod
     def write(self, data: Buffer) -> None:
         """Pass bytes on to it; they may be overwritten when it returns."""
+
+    def write_all(self, pieces: Sequence[Buffer]) -> None:
+        """``write`` of several pieces, in order."""
+        if sum(map(len, pieces)) <= _JOINED:
+            self.write(b"".join(pieces))
+        else:
+            for piece in pieces:
+                self.write(piece)
+
+    @property
+    @abstractmethod
+    def unsent(self) -> int:
+        """How many bytes of what was written have not left."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -45,7 +88,7 @@ class End(ABC):
 
     @abstractmethod
     def hold(self) -> None:
-        """Stop reading: the other end is full."""
+        """Stop reading."""
 
     @abstractmethod
     def release(self) -> None:
@@ -90,7 +133,7 @@ class Relay:
     # What ends report:
 
     def arrived(self, end: End, data: Buffer) -> None:
-        """``end`` read bytes, which may be overwritten when this returns."""
+        """Bytes for the other end."""
         if end is self.near:
             self.sent += len(data)
             self.far.write(data)
@@ -99,7 +142,7 @@ class Relay:
             self.near.write(data)
 
     def finished(self, end: End) -> None:
-        """``end`` will send no more."""
+        """A half-close for the other end."""
         other = self._other(end)
         end.finished_reading = True
         other.finish()
@@ -109,20 +152,20 @@ class Relay:
             self.far.close()
 
     def closed(self, end: End) -> None:
-        """``end`` has finished, and its peer will hear no more; what the other has yet to write still reaches it."""
+        """What the other end has yet to write still reaches it."""
         if not self.over:
             self._end(None)
             self._other(end).close()
         self.gone(end, None)
 
     def broken(self, end: End, why: str) -> None:
-        """``end`` was cut by its peer or its network; it needs no more closing."""
+        """A reset for the other end."""
         if not self.over:
             self._end(why)
             self._other(end).reset()
 
     def gone(self, end: End, why: str | None) -> None:
-        """Nothing of ``end`` is left; ``why``: it was cut before all that was written to it had left."""
+        """When nothing of either is left, the relay has ended."""
         if why is not None and self.error is None:
             self.error = why
         self._gone.add(end)
@@ -132,11 +175,11 @@ class Relay:
             self._ended(self)
 
     def full(self, end: End) -> None:
-        """``end`` has more to write than it should."""
+        """The other end reads no more for now."""
         self._other(end).hold()
 
     def drained(self, end: End) -> None:
-        """``end`` has room again."""
+        """The other end reads on."""
         self._other(end).release()
 
     def _other(self, end: End) -> End:

@@ -1,4 +1,4 @@
-"""A TCP socket as an end of a relay.
+"""A TCP socket as an end.
 
 It reads into one buffer that all ends of a process share, because what is read is passed on at once; what the other
 side cannot take at once is copied there.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from ambient.core.frames import Buffer
@@ -29,6 +30,7 @@ class SocketEnd(End):
 
     __slots__ = (
         "_again",
+        "_at_once",
         "_backlog",
         "_closing",
         "_finishing",
@@ -43,9 +45,10 @@ class SocketEnd(End):
         "_started",
     )
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Take over ``sock``."""
+    def __init__(self, sock: socket.socket, most_at_once: int = len(_read)) -> None:
+        """Take over ``sock``, of which no more than ``most_at_once`` bytes are read before others have their turn."""
         super().__init__()
+        self._at_once = _read[:most_at_once]
         sockets.prepare(sock)
         # If this process dies, the kernel closes: the other side must not take that for an orderly end.
         sockets.reset_on_close(sock)
@@ -80,11 +83,33 @@ class SocketEnd(End):
                 return
             data = data[sent:]
             self._loop.add_writer(self._sock, self._write_on)
-        self._backlog.append(bytes(data))
-        self._queued += len(data)
-        if self._queued > _HIGH_WATER and not self._full and self.relay is not None:
-            self._full = True
-            self.relay.full(self)
+        self._keep(data)
+
+    def write_all(self, pieces: Sequence[Buffer]) -> None:
+        if self._gone:
+            return
+        sent = 0
+        waited = bool(self._backlog)
+        if not waited:
+            try:
+                sent = self._sock.sendmsg(pieces)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._leave_soon(error)
+                return
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+            else:
+                self._keep(piece[sent:])
+                sent = 0
+        if self._backlog and not waited:
+            self._loop.add_writer(self._sock, self._write_on)
+
+    @property
+    def unsent(self) -> int:
+        return self._queued
 
     def finish(self) -> None:
         self._finishing = True
@@ -127,7 +152,7 @@ class SocketEnd(End):
         if not self._reading or self.relay is None:
             return
         try:
-            size = self._sock.recv_into(_read)
+            size = self._sock.recv_into(self._at_once)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -137,8 +162,8 @@ class SocketEnd(End):
             self._stop_reading()
             self.relay.finished(self)
             return
-        self.relay.arrived(self, _read[:size])
-        if size == len(_read) and not self._again:
+        self.relay.arrived(self, self._at_once[:size])
+        if size == len(self._at_once) and not self._again:
             # A socket with a fault is not watched any longer, whatever it still has.
             self._again = True
             self._loop.call_soon(self._read_again)
@@ -148,6 +173,13 @@ class SocketEnd(End):
         self._readable()
 
     # Writing:
+
+    def _keep(self, data: Buffer) -> None:
+        self._backlog.append(bytes(data))
+        self._queued += len(data)
+        if self._queued > _HIGH_WATER and not self._full and self.relay is not None:
+            self._full = True
+            self.relay.full(self)
 
     def _write_on(self) -> None:
         if self._gone:
@@ -216,6 +248,7 @@ class SocketEnd(End):
         if self._backlog:
             self._loop.remove_writer(self._sock)
             self._backlog.clear()
+            self._queued = 0
         if self._looking is not None:
             self._looking.cancel()
 

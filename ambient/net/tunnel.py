@@ -63,7 +63,7 @@ class TunnelLost(Unavailable):
 
 
 class TunnelEnd(End):
-    """One stream of a tunnel as an end of a relay."""
+    """One stream of a tunnel as an end."""
 
     __slots__ = (
         "_congested",
@@ -123,6 +123,10 @@ class TunnelEnd(End):
             self._tunnel.congested(self)
             if self.relay is not None:
                 self.relay.full(self)
+
+    @property
+    def unsent(self) -> int:
+        return self._tunnel.queued(self._stream) if self._gone is None else 0
 
     def finish(self) -> None:
         if self._gone is None:
