@@ -23,6 +23,7 @@ _VERBS: Final = (
     "node",
     "proxy",
     "workload",
+    "waypoint",
     "token",
     "login",
     "apply",

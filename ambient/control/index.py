@@ -144,7 +144,8 @@ class Index:
         self._rendered: dict[str, dict[_Name, Resource]] = {}
         self._slices = Slices()
         self._book = Book(settings.root_namespaces)
-        self._waypoints = Waypoints()
+        self.waypoints = Waypoints()
+        """Kept here; others only look."""
         self._problems: Mapping[Key, tuple[Problem, ...]] | None = None
         """As they were asked for since the last change."""
         self._warnings: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -172,7 +173,7 @@ class Index:
         """What objects refer to in vain, and what others stand in the way of."""
         if self._problems is None:
             found: dict[Key, tuple[Problem, ...]] = dict(self._book.problems(self.snapshot.endpoints_of))
-            for key, problem in self._waypoints.problems(self.snapshot.services):
+            for key, problem in self.waypoints.problems(self.snapshot.services):
                 found[key] = (*found.get(key, ()), problem)
             self._problems = dict(sorted(found.items()))
         return self._problems
@@ -243,7 +244,7 @@ class Index:
                     pass
                 case Gateway():
                     self._touch(key, touched)
-                    for asker in self._waypoints.askers(WaypointName(key.namespace, key.name)):
+                    for asker in self.waypoints.askers(WaypointName(key.namespace, key.name)):
                         self._touch(asker, touched)
                 case _:
                     self._touch(key, touched)
@@ -306,7 +307,7 @@ class Index:
     def _withdraw(self, key: Key) -> None:
         self._claims.release(key)
         self._refused.pop(key, None)
-        self._waypoints.ask(key, None)
+        self.waypoints.ask(key, None)
         match key.kind:
             case "Namespace":
                 self._namespaces.pop(key.name, None)
@@ -321,7 +322,7 @@ class Index:
             case "EndpointSlice":
                 self._slices.drop(key.namespace, key.name)
             case "Gateway":
-                self._waypoints.drop(key.namespace, key.name)
+                self.waypoints.drop(key.namespace, key.name)
                 self._services[key.namespace].drop(str(key))
             case "PeerAuthentication":
                 self._peers.drop(key.namespace, key.name)
@@ -335,7 +336,7 @@ class Index:
             match self._wanted[key]:
                 case Namespace() as namespace:
                     self._namespaces[key.name] = namespace
-                    self._waypoints.ask(key, namespace.waypoint)
+                    self.waypoints.ask(key, namespace.waypoint)
                 case ServiceAccount() as account:
                     self._accounts[key.namespace, key.name] = account
                 case PeerAuthentication() as policy:
@@ -351,7 +352,7 @@ class Index:
                 case Route() | BackendPolicy() | VirtualService() | DestinationRule() | ServiceProfile():
                     pass
                 case Gateway() as gateway:
-                    self._waypoints.hold(gateway)
+                    self.waypoints.hold(gateway)
                 case Mesh() | RateLimitPolicy() | MeshConfig() | RequestAuthentication() | Telemetry():
                     pass
 
@@ -375,16 +376,16 @@ class Index:
             self._touch(key, touched)
             if isinstance(wanted, SelectingService):
                 self._services[key.namespace].hold(key.name, wanted, wanted.selector)
-                self._waypoints.ask(key, wanted.waypoint)
+                self.waypoints.ask(key, wanted.waypoint)
             elif isinstance(wanted, ServiceEntry):
                 self._hold_entry(wanted)
-                self._waypoints.ask(key, next((one.waypoint for one in wanted.services), None))
+                self.waypoints.ask(key, next((one.waypoint for one in wanted.services), None))
             elif isinstance(wanted, WorkloadEntry):
                 self._join(of_entry(wanted, self.settings.cluster))
-                self._waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
+                self.waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
             elif isinstance(wanted, Pod):
                 self._join(of_pod(wanted, self.settings.cluster))
-                self._waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
+                self.waypoints.ask(key, asked_by(wanted.labels, wanted.namespace))
         for key, why in tuple(self._refused.items()):
             if had.get(key) and self._claims.claim(key, had[key]) is not None:
                 # What its last good version had was taken by an object that changed with it.
@@ -433,7 +434,7 @@ class Index:
     def _expel(self, workload: LocalWorkload, touched: _Touched) -> None:
         del self._node_of[workload.uid]
         self._claims.release(_claimant(workload))
-        self._waypoints.ask(_claimant(workload), None)
+        self.waypoints.ask(_claimant(workload), None)
         self._members[workload.namespace].pop(workload.uid, None)
         if self._pod(workload) is not None:
             self._refused[_pod_of(workload)] = _FRESH
@@ -463,7 +464,7 @@ class Index:
                     )
                     self._hide(_pod_of(workload), touched)
                     self._members.setdefault(workload.namespace, {})[workload.uid] = member
-                    self._waypoints.ask(_claimant(workload), asked_by(member.labels, member.namespace))
+                    self.waypoints.ask(_claimant(workload), asked_by(member.labels, member.namespace))
                     touched.members.add((workload.namespace, workload.uid))
         self._settle_claims(touched)
 
@@ -576,7 +577,7 @@ class Index:
 
     def _stand_in(self, namespace: str) -> None:
         """A waypoint has a service; if nobody tells of one, its own."""
-        for gateway in self._waypoints.of(namespace):
+        for gateway in self.waypoints.of(namespace):
             service, name = own_service(gateway), str(gateway.key)
             if self._claims.holder(service.service.key) is None:
                 self._services[namespace].hold(name, service, service.selector)
@@ -663,9 +664,9 @@ class Index:
     def _behind(self, one: SelectingService) -> Service:
         """A service as its callers see it; a waypoint is behind none."""
         service = one.service
-        if self._waypoints.get(WaypointName(service.namespace, service.name)) is not None:
+        if self.waypoints.get(WaypointName(service.namespace, service.name)) is not None:
             return service
-        waypoint = self._waypoints.before(Asker.SERVICE, one.waypoint, self._inherited(service.namespace))
+        waypoint = self.waypoints.before(Asker.SERVICE, one.waypoint, self._inherited(service.namespace))
         if waypoint is None or waypoint.destination == service.key:
             return service
         return replace(service, waypoint=waypoint)
@@ -762,10 +763,10 @@ class Index:
         )
 
     def _waypoint_of(self, member: Member) -> GatewayAddress | None:
-        if member.host_network or self._waypoints.is_replica(member.namespace, member.labels):
+        if member.host_network or self.waypoints.is_replica(member.namespace, member.labels):
             return None
         own = asked_by(member.labels, member.namespace)
-        return self._waypoints.before(Asker.WORKLOAD, own, self._inherited(member.namespace))
+        return self.waypoints.before(Asker.WORKLOAD, own, self._inherited(member.namespace))
 
     def _selected(self, member: Member, peers: Peers) -> Iterator[str]:
         for namespace in dict.fromkeys((*self.settings.root_namespaces, member.namespace)):

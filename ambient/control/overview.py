@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -10,9 +11,20 @@ from typing import TYPE_CHECKING
 from immutables import Map
 
 from ambient.control.index import NO_NODE
+from ambient.control.objects import WaypointName
+from ambient.control.waypoints import GATEWAY_NAME, LABELS, named, service_of
 from ambient.core.errors import ConfigError
 from ambient.core.model.workload import TunnelProtocol, WorkloadStatus
-from ambient.rpc.mesh import MeshWorkload, Node, Origin, Registered, Source, Status
+from ambient.rpc.mesh import (
+    MeshWorkload,
+    Node,
+    Origin,
+    Registered,
+    Source,
+    Status,
+    Waypoint,
+    WaypointReplica,
+)
 from ambient.rpc.registration import LocalWorkload, Refused
 from ambient.telemetry import log
 
@@ -119,6 +131,67 @@ class Overview:
     def withdraw_workload(self, namespace: str, name: str) -> None:
         """Take it away."""
         self._registry.withdraw(self._uid(namespace, name))
+
+    def waypoints(self, namespace: str) -> tuple[Waypoint, ...]:
+        """Those of a namespace, or empty: of any."""
+        behind = self._behind_waypoints()
+        return tuple(
+            self._waypoint(name, *behind[name])
+            for name in sorted(self._index.waypoints.names())
+            if namespace in {"", name.namespace}
+        )
+
+    def _behind_waypoints(self) -> Mapping[WaypointName, tuple[list[str], list[str]]]:
+        """Services and workloads, by waypoint."""
+        behind: dict[WaypointName, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        snapshot = self._index.snapshot
+        for service in snapshot.services.values():
+            if service.waypoint is not None:
+                behind[named(service.waypoint)][0].append(service.key)
+        for workload in snapshot.workloads.values():
+            if workload.waypoint is not None:
+                behind[named(workload.waypoint)][1].append(f"{workload.namespace}/{workload.name}")
+        return behind
+
+    def _waypoint(self, name: WaypointName, services: list[str], workloads: list[str]) -> Waypoint:
+        gateway = self._index.waypoints.get(name)
+        found = tuple(self._replicas(name))
+        problems = [
+            f"{asker}: {problem}"
+            for asker in sorted(self._index.waypoints.askers(name))
+            for problem in self._index.problems.get(asker, ())
+            if problem.field == LABELS
+        ]
+        if gateway is not None and not any(one.ready for one in found):
+            what = (
+                "calls to what is behind it are refused" if services or workloads else "nothing is behind it"
+            )
+            problems.append(f"it has no replica that is ready: {what}")
+        problems += [one.refused for one in found if one.refused]
+        return Waypoint(
+            name.namespace,
+            name.name,
+            gateway.waypoint_for.value if gateway is not None and gateway.waypoint_for is not None else "",
+            found,
+            tuple(sorted(services)),
+            tuple(sorted(workloads)),
+            tuple(problems),
+        )
+
+    def _replicas(self, name: WaypointName) -> Iterator[WaypointReplica]:
+        """Whoever is called in its place, and those that would be if they were not refused."""
+        for one in self._index.snapshot.endpoints_of.get(service_of(name), ()):
+            is_ready = one.status is WorkloadStatus.HEALTHY
+            yield WaypointReplica(
+                one.name, one.node, tuple(map(str, one.addresses)), ready=is_ready, refused=""
+            )
+        for node in self._index.nodes:
+            for workload in self._index.registered(node).values():
+                order = self._index.orders(node).get(workload.uid)
+                wants = (workload.namespace, workload.labels.get(GATEWAY_NAME))
+                if isinstance(order, Refused) and wants == name:
+                    addresses = tuple(map(str, workload.addresses))
+                    yield WaypointReplica(workload.name, node, addresses, ready=False, refused=order.why)
 
     @property
     def _connected(self) -> frozenset[str]:

@@ -34,7 +34,8 @@ _NAMESPACE: Final = "-namespace"
 GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 """Label of a waypoint's replicas."""
 _DOMAIN: Final = "svc.cluster.local"
-_FIELD: Final = "metadata.labels"
+LABELS: Final = "metadata.labels"
+"""The field of all problems here."""
 
 
 class Asker(Enum):
@@ -71,9 +72,9 @@ def service_of(name: WaypointName) -> str:
     return f"{name.namespace}/{name.name}.{name.namespace}.{_DOMAIN}"
 
 
-def of_service(key: str) -> WaypointName:
-    """The waypoint whose own service has a key."""
-    namespace, _, hostname = key.partition("/")
+def named(address: GatewayAddress) -> WaypointName:
+    """The waypoint that an address is of. Addresses that are made here have names."""
+    namespace, _, hostname = str(address.destination).partition("/")
     return WaypointName(namespace, hostname.partition(".")[0])
 
 
@@ -112,6 +113,15 @@ class Waypoints:
         """The objects that ask for a waypoint."""
         return self._askers.get(name, ())
 
+    def names(self) -> Collection[WaypointName]:
+        """The waypoints that there are, and those that are only asked for."""
+        held = {
+            WaypointName(namespace, gateway.name)
+            for namespace in self._gateways
+            for gateway in self.of(namespace)
+        }
+        return held | self._askers.keys()
+
     def get(self, name: WaypointName) -> Gateway | None:
         """The waypoint of a name; a gateway of another class is none."""
         gateway = self._gateways.get(name.namespace, {}).get(name.name)
@@ -147,11 +157,11 @@ class Waypoints:
             waypoint = self.get(wanted)
             if waypoint is None or waypoint.waypoint_for is None:
                 if service_of(wanted) not in services:
-                    yield key, Problem(_FIELD, self._missing(wanted), Reason.REFERENCE)
+                    yield key, Problem(LABELS, self._missing(wanted), Reason.REFERENCE)
                 continue
             served = _SERVED[waypoint.waypoint_for]
             if not any(asker in served for asker in _asking(key.kind)):
-                yield key, no_effect(_FIELD, _not_for(wanted, waypoint.waypoint_for, key.kind))
+                yield key, no_effect(LABELS, _not_for(wanted, waypoint.waypoint_for, key.kind))
 
     def _missing(self, wanted: WaypointName) -> str:
         name = f"{wanted.namespace}/{wanted.name}"

@@ -81,6 +81,7 @@ METHODS: Final[Mapping[str, Rule]] = {
     "ambient.control.v1.Mesh/ListNodes": Rule(_OPERATORS),
     "ambient.control.v1.Mesh/ForgetNode": Rule(_ADMINS, _asked("node")),
     "ambient.control.v1.Mesh/ListWorkloads": Rule(_OPERATORS),
+    "ambient.control.v1.Mesh/ListWaypoints": Rule(_OPERATORS),
     "ambient.control.v1.Mesh/RegisterWorkload": Rule(
         _ADMINS, _asked("namespace", "name", "service_account", "unhealthy", "lease_seconds")
     ),

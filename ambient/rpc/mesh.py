@@ -108,6 +108,31 @@ class MeshWorkload:
 
 
 @dataclass(frozen=True, slots=True)
+class WaypointReplica:
+    """One that carries a waypoint's requests, or would."""
+
+    name: str
+    node: str
+    addresses: tuple[str, ...]
+    ready: bool
+    refused: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waypoint:
+    """A waypoint, and who is behind it."""
+
+    namespace: str
+    name: str
+    waypoint_for: str
+    """Empty: there is no such Gateway, and somebody asks for it."""
+    replicas: tuple[WaypointReplica, ...]
+    services: tuple[str, ...]
+    workloads: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """A workload that no node of the mesh runs, as somebody registers it."""
 
@@ -141,6 +166,9 @@ class Mesh(Protocol):
     def withdraw_workload(self, namespace: str, name: str) -> None:
         """Take it away. Raises NotFound."""
 
+    def waypoints(self, namespace: str) -> tuple[Waypoint, ...]:
+        """Those of a namespace, or empty: of any."""
+
 
 # The control plane's end
 
@@ -169,6 +197,10 @@ def mesh_service(mesh: Mesh) -> Service:
         mesh.withdraw_workload(request.namespace, request.name)
         return pb.WithdrawWorkloadResponse()
 
+    async def list_waypoints(request: pb.ListWaypointsRequest) -> pb.ListWaypointsResponse:
+        found = mesh.waypoints(request.namespace)
+        return pb.ListWaypointsResponse(waypoints=map(_waypoint_message, found))
+
     return service(
         SERVICE,
         {
@@ -178,6 +210,7 @@ def mesh_service(mesh: Mesh) -> Service:
             "ListWorkloads": unary(list_workloads, pb.ListWorkloadsRequest),
             "RegisterWorkload": unary(register, pb.RegisterWorkloadRequest),
             "WithdrawWorkload": unary(withdraw, pb.WithdrawWorkloadRequest),
+            "ListWaypoints": unary(list_waypoints, pb.ListWaypointsRequest),
         },
     )
 
@@ -245,6 +278,13 @@ async def withdraw_workload(channel: Channel, namespace: str, name: str) -> None
     """Take it away. Raises NotFound."""
     request = pb.WithdrawWorkloadRequest(namespace=namespace, name=name)
     await answered(_stub(channel).WithdrawWorkload(request, timeout=_TIMEOUT_SECONDS))
+
+
+async def waypoints(channel: Channel, *, namespace: str = "") -> tuple[Waypoint, ...]:
+    """Those of a namespace, or empty: of any."""
+    request = pb.ListWaypointsRequest(namespace=namespace)
+    response = await answered(_stub(channel).ListWaypoints(request, timeout=_TIMEOUT_SECONDS))
+    return tuple(map(_read_waypoint, response.waypoints))
 
 
 def _stub(channel: Channel) -> mesh_pb2_grpc.MeshStub:
@@ -354,6 +394,38 @@ def _read_workload(message: pb.Workload) -> MeshWorkload:
         tuple(message.services),
         _ORIGINS_BACK[message.origin],
         _read_optional(message, "lease_end"),
+    )
+
+
+def _waypoint_message(waypoint: Waypoint) -> pb.Waypoint:
+    return pb.Waypoint(
+        namespace=waypoint.namespace,
+        name=waypoint.name,
+        waypoint_for=waypoint.waypoint_for,
+        replicas=[
+            pb.WaypointReplica(
+                name=one.name, node=one.node, addresses=one.addresses, ready=one.ready, refused=one.refused
+            )
+            for one in waypoint.replicas
+        ],
+        services=waypoint.services,
+        workloads=waypoint.workloads,
+        problems=waypoint.problems,
+    )
+
+
+def _read_waypoint(message: pb.Waypoint) -> Waypoint:
+    return Waypoint(
+        message.namespace,
+        message.name,
+        message.waypoint_for,
+        tuple(
+            WaypointReplica(one.name, one.node, tuple(one.addresses), one.ready, one.refused)
+            for one in message.replicas
+        ),
+        tuple(message.services),
+        tuple(message.workloads),
+        tuple(message.problems),
     )
 
 

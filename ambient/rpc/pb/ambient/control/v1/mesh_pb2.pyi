@@ -222,3 +222,47 @@ class WithdrawWorkloadRequest(_message.Message):
 class WithdrawWorkloadResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ListWaypointsRequest(_message.Message):
+    __slots__ = ("namespace",)
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    def __init__(self, namespace: _Optional[str] = ...) -> None: ...
+
+class ListWaypointsResponse(_message.Message):
+    __slots__ = ("waypoints",)
+    WAYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    waypoints: _containers.RepeatedCompositeFieldContainer[Waypoint]
+    def __init__(self, waypoints: _Optional[_Iterable[_Union[Waypoint, _Mapping]]] = ...) -> None: ...
+
+class Waypoint(_message.Message):
+    __slots__ = ("namespace", "name", "waypoint_for", "replicas", "services", "workloads", "problems")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WAYPOINT_FOR_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    waypoint_for: str
+    replicas: _containers.RepeatedCompositeFieldContainer[WaypointReplica]
+    services: _containers.RepeatedScalarFieldContainer[str]
+    workloads: _containers.RepeatedScalarFieldContainer[str]
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., waypoint_for: _Optional[str] = ..., replicas: _Optional[_Iterable[_Union[WaypointReplica, _Mapping]]] = ..., services: _Optional[_Iterable[str]] = ..., workloads: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WaypointReplica(_message.Message):
+    __slots__ = ("name", "node", "addresses", "ready", "refused")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    node: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    ready: bool
+    refused: str
+    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., ready: _Optional[bool] = ..., refused: _Optional[str] = ...) -> None: ...

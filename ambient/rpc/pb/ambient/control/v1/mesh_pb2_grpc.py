@@ -64,6 +64,11 @@ class MeshStub:
                 request_serializer=ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadRequest.SerializeToString,
                 response_deserializer=ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadResponse.FromString,
                 _registered_method=True)
+        self.ListWaypoints = channel.unary_unary(
+                '/ambient.control.v1.Mesh/ListWaypoints',
+                request_serializer=ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsRequest.SerializeToString,
+                response_deserializer=ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsResponse.FromString,
+                _registered_method=True)
 
 
 class MeshServicer:
@@ -111,6 +116,13 @@ class MeshServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWaypoints(self, request, context):
+        """Every waypoint, those too that are only asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MeshServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +155,11 @@ def add_MeshServicer_to_server(servicer, server):
                     servicer.WithdrawWorkload,
                     request_deserializer=ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadRequest.FromString,
                     response_serializer=ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadResponse.SerializeToString,
+            ),
+            'ListWaypoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaypoints,
+                    request_deserializer=ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsRequest.FromString,
+                    response_serializer=ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +324,33 @@ class Mesh:
             '/ambient.control.v1.Mesh/WithdrawWorkload',
             ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadRequest.SerializeToString,
             ambient_dot_control_dot_v1_dot_mesh__pb2.WithdrawWorkloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaypoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ambient.control.v1.Mesh/ListWaypoints',
+            ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsRequest.SerializeToString,
+            ambient_dot_control_dot_v1_dot_mesh__pb2.ListWaypointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

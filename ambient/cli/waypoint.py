@@ -1,0 +1,304 @@
+"""``ambient waypoint``: make, see and remove L7 proxies of namespaces."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ambient.cli import api, exits, manifests, output
+from ambient.cli.output import Output, OutputOption
+from ambient.cli.tables import printable
+from ambient.core.errors import ConfigError, Unavailable
+
+if TYPE_CHECKING:
+    from ambient.rpc.channel import Channel
+    from ambient.rpc.configuration import Answer, Manifest, ObjectName
+    from ambient.rpc.mesh import Waypoint, WaypointReplica
+
+app = typer.Typer(
+    help="Make, see and remove waypoints, the L7 proxies of namespaces.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+NAME: Final = "waypoint"
+Name = Annotated[str, typer.Argument(help="The waypoint's name in its namespace.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The waypoint's namespace.")]
+_CLASS: Final = "ambient-waypoint"
+_FOR: Final = "ambient.dev/waypoint-for"
+_USE: Final = "ambient.dev/use-waypoint"
+_POLL_SECONDS: Final = 0.5
+
+
+class WaypointFor(Enum):
+    """Which destinations a waypoint is for."""
+
+    SERVICE = "service"
+    WORKLOAD = "workload"
+    ALL = "all"
+
+
+@app.command()
+def apply(
+    name: Name = NAME,
+    *,
+    namespace: Namespace,
+    waypoint_for: Annotated[
+        WaypointFor,
+        typer.Option("--for", help="Calls to services, to workloads by their own addresses, or both."),
+    ] = WaypointFor.SERVICE,
+    enroll_namespace: Annotated[
+        bool,
+        typer.Option("--enroll-namespace", help="Put the whole namespace behind it, by a label."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    state_dir: api.StateDir = api.STATE_DIR,
+) -> None:
+    """Create or change a waypoint and the service account that its replicas run as."""
+    with exits.on_errors():
+        given, answer = api.call(
+            state_dir,
+            lambda channel: _apply(
+                channel, name, namespace, waypoint_for, enrolled=enroll_namespace, dry_run=dry_run
+            ),
+            "applying",
+        )
+        refused = manifests.complain(answer, given)
+        note = " (dry run)" if dry_run else ""
+        for result in answer.results:
+            if answer.applied or dry_run or result.violations:
+                typer.echo(printable(f"{result.object} {result.outcome.value}{note}"))
+        if not answer.applied and not dry_run:
+            typer.echo("nothing was changed")
+        if refused:
+            raise typer.Exit(exits.FINDING)
+
+
+@app.command("list")
+def list_(
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where they are.")] = "default",
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Those of every namespace.")
+    ] = False,
+    state_dir: api.StateDir = api.STATE_DIR,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Show the waypoints, and those that are only asked for."""
+    with exits.on_errors():
+        where = "" if all_namespaces else namespace
+        found = api.call(state_dir, lambda channel: _list(channel, where))
+        output.show(
+            form,
+            list(map(content, found)),
+            ("NAMESPACE", "NAME", "FOR", "READY", "SERVICES", "WORKLOADS", "STATUS"),
+            lambda: map(_row, found),
+            nothing="there is no waypoint" + ("" if all_namespaces else f" in namespace {namespace}"),
+        )
+
+
+@app.command()
+def status(
+    name: Name = NAME,
+    *,
+    namespace: Namespace,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it has a replica that is ready, or --timeout is over.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait.")] = 60.0,
+    state_dir: api.StateDir = api.STATE_DIR,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Show a waypoint's replicas, who is behind it, and what is wrong with it; exit code 1 if anything is."""
+    with exits.on_errors():
+        until = time.monotonic() + timeout
+        found = api.call(state_dir, lambda channel: _find(channel, name, namespace))
+        while wait and not _is_ready(found) and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+            found = api.call(state_dir, lambda channel: _find(channel, name, namespace))
+        if form is Output.TABLE:
+            for line in lines(found):
+                typer.echo(printable(line))
+        else:
+            output.data(form, content(found))
+        if wait and not _is_ready(found):
+            raise Unavailable(f"waypoint {namespace}/{name} has no replica that is ready after {timeout:g} s")
+        if found.problems:
+            raise typer.Exit(exits.FINDING)
+
+
+@app.command()
+def delete(
+    name: Name = NAME,
+    *,
+    namespace: Namespace,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    state_dir: api.StateDir = api.STATE_DIR,
+) -> None:
+    """Remove a waypoint. Whoever asks for it still is not reached any more; its service account stays."""
+    with exits.on_errors():
+        answer, behind = api.call(
+            state_dir, lambda channel: _delete(channel, name, namespace, dry_run=dry_run), "deleting"
+        )
+        for result in answer.results:
+            refused = "".join(f": {one}" for one in result.violations)
+            note = " (dry run)" if dry_run else ""
+            typer.echo(printable(f"{result.object} {result.outcome.value}{refused}{note}"), err=bool(refused))
+        if any(result.violations or result.outcome.value == "not found" for result in answer.results):
+            raise typer.Exit(exits.FINDING)
+        for one in behind:
+            typer.echo(printable(f"warning: {one} is behind it, so calls to it are refused"), err=True)
+
+
+async def _apply(
+    channel: Channel, name: str, namespace: str, waypoint_for: WaypointFor, *, enrolled: bool, dry_run: bool
+) -> tuple[tuple[Manifest, ...], Answer]:
+    from ambient.rpc import configuration  # noqa: PLC0415  # `ambient --help` must not load it.
+
+    wanted = [_gateway(name, namespace, waypoint_for)]
+    account = configuration.ObjectName("ServiceAccount", namespace, name)
+    if await _content(channel, account) is None:
+        wanted.append(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+        )
+    if enrolled:
+        found = await _content(channel, configuration.ObjectName("Namespace", "", namespace))
+        if found is None:
+            raise ConfigError(f"there is no Namespace {namespace}; apply a v1 Namespace of that name first")
+        wanted.append(_with_label(found, _USE, name))
+    given = tuple(
+        configuration.Manifest(f"waypoint {namespace}/{name}", json.dumps(one).encode()) for one in wanted
+    )
+    return given, await configuration.apply(channel, given, dry_run=dry_run)
+
+
+async def _content(channel: Channel, name: ObjectName) -> Mapping[str, Any] | None:
+    """An object as it is written; None: there is none."""
+    from ambient.rpc import configuration  # noqa: PLC0415
+    from ambient.rpc.errors import NotFound  # noqa: PLC0415
+
+    try:
+        stored = await configuration.get(channel, name)
+    except NotFound:
+        return None
+    read: Mapping[str, Any] = json.loads(stored.content)
+    return read
+
+
+def _gateway(name: str, namespace: str, waypoint_for: WaypointFor) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": name, "namespace": namespace, "labels": {_FOR: waypoint_for.value}},
+        "spec": {
+            "gatewayClassName": _CLASS,
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    }
+
+
+def _with_label(content: Mapping[str, Any], label: str, value: str) -> Mapping[str, Any]:
+    metadata = content["metadata"]
+    return {**content, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), label: value}}}
+
+
+async def _delete(
+    channel: Channel, name: str, namespace: str, *, dry_run: bool
+) -> tuple[Answer, Sequence[str]]:
+    from ambient.rpc import configuration  # noqa: PLC0415
+
+    wanted = configuration.Deletion(configuration.ObjectName("Gateway", namespace, name))
+    answer = await configuration.delete(channel, (wanted,), dry_run=dry_run)
+    left = [one for one in await _list(channel, namespace) if one.name == name]
+    return answer, [
+        *(f"service {one}" for waypoint in left for one in waypoint.services),
+        *(f"workload {one}" for waypoint in left for one in waypoint.workloads),
+    ]
+
+
+async def _list(channel: Channel, namespace: str) -> tuple[Waypoint, ...]:
+    from ambient.rpc import mesh  # noqa: PLC0415
+
+    return await mesh.waypoints(channel, namespace=namespace)
+
+
+async def _find(channel: Channel, name: str, namespace: str) -> Waypoint:
+    found = [one for one in await _list(channel, namespace) if one.name == name]
+    if not found:
+        raise ConfigError(
+            f"there is no waypoint {namespace}/{name}; make it with `ambient waypoint apply {name} "
+            f"--namespace {namespace}`"
+        )
+    return found[0]
+
+
+def _is_ready(waypoint: Waypoint) -> bool:
+    return any(one.ready for one in waypoint.replicas)
+
+
+def content(waypoint: Waypoint) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "namespace": waypoint.namespace,
+        "name": waypoint.name,
+        "for": waypoint.waypoint_for or None,
+        "replicas": [
+            {
+                "name": one.name,
+                "node": one.node,
+                "addresses": list(one.addresses),
+                "ready": one.ready,
+                "refused": one.refused or None,
+            }
+            for one in waypoint.replicas
+        ],
+        "services": list(waypoint.services),
+        "workloads": list(waypoint.workloads),
+        "problems": list(waypoint.problems),
+    }
+
+
+def _row(waypoint: Waypoint) -> Sequence[str]:
+    count = len(waypoint.problems)
+    return (
+        waypoint.namespace,
+        waypoint.name,
+        waypoint.waypoint_for or "not there",
+        _ready(waypoint),
+        str(len(waypoint.services)),
+        str(len(waypoint.workloads)),
+        f"{count} problem{'s' if count > 1 else ''}" if count else "ok",
+    )
+
+
+def _ready(waypoint: Waypoint) -> str:
+    return f"{sum(one.ready for one in waypoint.replicas)}/{len(waypoint.replicas)}"
+
+
+def lines(waypoint: Waypoint) -> Iterator[str]:
+    """For people."""
+    yield f"waypoint   {waypoint.namespace}/{waypoint.name}"
+    yield f"for        {waypoint.waypoint_for or 'nothing: there is no such Gateway'}"
+    yield f"ready      {_ready(waypoint)}"
+    for one in waypoint.replicas:
+        yield f"replica    {_replica(one)}"
+    for kind, names in (("service", waypoint.services), ("workload", waypoint.workloads)):
+        for name in names:
+            yield f"{kind:<11}{name}"
+    for problem in waypoint.problems:
+        yield f"problem    {problem}"
+
+
+def _replica(one: WaypointReplica) -> str:
+    where = f"{one.name} at {', '.join(one.addresses) or 'no address'}" + (
+        f" on {one.node}" if one.node else ""
+    )
+    return f"{where}, {'refused' if one.refused else 'ready' if one.ready else 'not ready'}"
