@@ -27,28 +27,45 @@ T = TypeVar("T")
 _Key: TypeAlias = tuple[str, int]
 
 
+class Share(NamedTuple):
+    """Some endpoints that may be chosen, with their capacities summed up."""
+
+    members: tuple[Workload, ...]
+    marks: tuple[int, ...]
+    """The sum of capacities up to and with each of them."""
+
+    @classmethod
+    def of(cls, members: Iterable[Workload]) -> Share:
+        """These, in their order."""
+        members = tuple(members)
+        return cls(members, tuple(accumulate(one.capacity for one in members)))
+
+
 class Candidates:
     """Endpoints that may be chosen, in uid order, with their capacities summed up."""
 
-    __slots__ = ("_marks", "_shares", "capacity")
+    __slots__ = ("_marks", "capacity", "shares")
 
-    def __init__(self, shares: Iterable[_Share]) -> None:
-        self._shares = [share for share in shares if share.members]
-        self._marks = list(accumulate(share.marks[-1] for share in self._shares))
+    def __init__(self, shares: Iterable[Share]) -> None:
+        self.shares = tuple(share for share in shares if share.members)
+        """None of them is empty. What did not change between two versions of endpoints is the same object in both."""
+        self._marks = list(accumulate(share.marks[-1] for share in self.shares))
         self.capacity: int = self._marks[-1] if self._marks else 0
         """The sum of all."""
 
     @classmethod
     def of(cls, endpoints: Iterable[Workload]) -> Candidates:
         """Any endpoints, in this order."""
-        members = tuple(endpoints)
-        return cls((_Share(0, 0, 0, members, _sums(members)),))
+        return cls((Share.of(endpoints),))
 
     def __bool__(self) -> bool:
-        return bool(self._shares)
+        return bool(self.shares)
+
+    def __len__(self) -> int:
+        return sum(len(share.members) for share in self.shares)
 
     def __iter__(self) -> Iterator[Workload]:
-        for share in self._shares:
+        for share in self.shares:
             yield from share.members
 
     def at(self, mark: float) -> Workload | None:
@@ -59,11 +76,33 @@ class Candidates:
             number = bisect_left(self._marks, self.capacity)
         else:
             number = bisect_right(self._marks, mark)
-        share = self._shares[number]
+        share = self.shares[number]
         left = mark - (self._marks[number] - share.marks[-1])
         if left >= share.marks[-1]:
             return share.members[bisect_left(share.marks, share.marks[-1])]
         return share.members[bisect_right(share.marks, left)]
+
+    def having(self, uid: str) -> Workload | None:
+        """The one of a uid; they must be in uid order."""
+        if not self.shares:
+            return None
+        members = self.shares[self._number(uid)].members
+        at = bisect_left(members, uid, key=_uid)
+        return members[at] if at < len(members) and members[at].uid == uid else None
+
+    def without(self, uids: Iterable[str]) -> Candidates:
+        """The others; they must be in uid order. Costs what goes, and one glance at each share."""
+        gone: dict[int, set[str]] = {}
+        for uid in uids if self.shares else ():
+            gone.setdefault(self._number(uid), set()).add(uid)
+        shares = list(self.shares)
+        for number, names in gone.items():
+            shares[number] = Share.of(one for one in shares[number].members if one.uid not in names)
+        return Candidates(shares)
+
+    def _number(self, uid: str) -> int:
+        """The share that a uid belongs to."""
+        return max(0, bisect_right(self.shares, uid, key=_first_uid) - 1)
 
 
 class Serving(NamedTuple):
@@ -134,12 +173,12 @@ class Endpoints:
         return self._memo.get(service, (network, port), lambda: self._serving(service, network, port))
 
     def _serving(self, service: Service, network: str, port: int) -> Serving:
-        shares = [piece.share(service, network, port) for piece in self._pieces]
+        parts = [piece.part(service, network, port) for piece in self._pieces]
         return Serving(
-            sum(share.healthy for share in shares),
-            sum(share.near for share in shares),
-            sum(share.serving for share in shares),
-            Candidates(shares),
+            sum(part.healthy for part in parts),
+            sum(part.near for part in parts),
+            sum(part.serving for part in parts),
+            Candidates(part.share for part in parts),
         )
 
     def _number(self, uid: str) -> int:
@@ -153,16 +192,14 @@ class Endpoints:
         return Endpoints((*self._pieces[:number], *made, *self._pieces[number + 1 :]))
 
 
-class _Share(NamedTuple):
+class _Part(NamedTuple):
     """What one piece has for a port."""
 
     healthy: int
     near: int
     serving: int
-    members: tuple[Workload, ...]
+    share: Share
     """Who may be chosen."""
-    marks: tuple[int, ...]
-    """The sum of capacities up to and with each of them."""
 
 
 class _Piece:
@@ -170,17 +207,16 @@ class _Piece:
 
     def __init__(self, members: tuple[Workload, ...]) -> None:
         self.members = members
-        self._memo: _Memo[_Share] = _Memo()
+        self._memo: _Memo[_Part] = _Memo()
 
-    def share(self, service: Service, network: str, port: int) -> _Share:
-        return self._memo.get(service, (network, port), lambda: self._share(service, network, port))
+    def part(self, service: Service, network: str, port: int) -> _Part:
+        return self._memo.get(service, (network, port), lambda: self._part(service, network, port))
 
-    def _share(self, service: Service, network: str, port: int) -> _Share:
+    def _part(self, service: Service, network: str, port: int) -> _Part:
         healthy = [one for one in self.members if is_healthy(service, one)]
         near = [one for one in healthy if one.network == network]
         serving = [one for one in near if target_port(service, one, port) is not None]
-        members = tuple(one for one in serving if one.addresses)
-        return _Share(len(healthy), len(near), len(serving), members, _sums(members))
+        return _Part(len(healthy), len(near), len(serving), Share.of(one for one in serving if one.addresses))
 
 
 class _Memo(Generic[T]):
@@ -206,11 +242,7 @@ def is_healthy(service: Service, endpoint: Workload) -> bool:
     return service.allow_unhealthy or endpoint.status is WorkloadStatus.HEALTHY
 
 
-def _sums(members: Iterable[Workload]) -> tuple[int, ...]:
-    return tuple(accumulate(one.capacity for one in members))
-
-
-def _first_uid(piece: _Piece) -> str:
+def _first_uid(piece: _Piece | Share) -> str:
     return piece.members[0].uid
 
 

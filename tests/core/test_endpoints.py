@@ -84,3 +84,21 @@ def test_thousands_are_drawn_from_in_proportion():
     candidates = held.serving(WEB, "", 80).candidates
     drawn = Counter(candidates.at(n + 0.5).uid for n in range(candidates.capacity))
     assert drawn == {one.uid: one.capacity for one in candidates if one.capacity}
+
+
+@given(changes, st.sets(st.sampled_from("abc")), st.booleans())
+def test_without_some_are_all_others(steps, names, in_order):
+    web = service("a", namespace="a", allow_unhealthy=True)
+    with mock.patch.object(endpoints, "_LARGEST", 2):
+        held, _ = made(steps)
+        if held is None:
+            return
+        candidates = held.serving(web, "", 80).candidates
+    everyone = list(candidates)
+    assert len(candidates) == len(everyone)
+    gone = {one.uid for one in everyone if one.name in names} | {"local/nobody", "zzz"}
+    rest = candidates.without(gone)
+    assert list(rest) == [one for one in everyone if one.uid not in gone]
+    assert rest.capacity == sum(one.capacity for one in rest)
+    assert all(rest.having(one.uid) is (None if one.uid in gone else one) for one in everyone)
+    assert candidates.having("local/nobody") is None
