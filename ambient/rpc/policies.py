@@ -67,6 +67,7 @@ def _rate_limit(limit: RateLimit) -> str | None:
         None if limit.requests >= 1 else f"requests is {limit.requests}; it is 1 or more",
         None if limit.burst >= 1 else f"burst is {limit.burst}; it is 1 or more",
         None if limit.period else "period is nothing; it is a time",
+        ports("ports", limit.ports),
     )
 
 

@@ -64,6 +64,7 @@ _FIELDS: Final[Mapping[tuple[str, str], st.SearchStrategy]] = {
     ("RateLimit", "requests"): st.sampled_from([1, 500, 2**40]),
     ("RateLimit", "burst"): st.sampled_from([1, 500]),
     ("RateLimit", "period"): st.sampled_from([0.001, 1, 86_400]).map(lambda seconds: timedelta(seconds=seconds)),
+    ("RateLimit", "ports"): st.frozensets(_PORTS, max_size=2),
     ("Tracing", "sampled_percent"): st.none() | st.sampled_from([0.0, 12.5, 100.0]),
     ("Filters", "mirrors"): st.deferred(lambda: st.lists(of(Mirror), max_size=1).map(tuple)),
 }  # fmt: skip

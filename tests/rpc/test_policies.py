@@ -111,7 +111,11 @@ FULL = ServicePolicies(
         ),
     ),
     (JwtRule("issuer", KeysAt("https://keys"), sources=(HeaderSource("x"),)),),
-    (RateLimit("shop/p/l", 5, timedelta(seconds=1), 7, ByHeader("x"), LimitScope.MESH),),
+    (
+        RateLimit(
+            "shop/p/l", 5, timedelta(seconds=1), 7, ByHeader("x"), LimitScope.MESH, ports=frozenset({80})
+        ),
+    ),
     Telemetry((Tracing(sampled_percent=1.5),), (Metrics(interval=timedelta(seconds=1)),)),
 )
 FULL_BYTES = b"".join(
@@ -158,6 +162,7 @@ FULL_BYTES = b"".join(
             number(4, 7),
             data(5, data(4, data(1, "x"))),
             number(6, 2),  # MESH
+            data(8, bytes([80])),
         ),
         data(
             6,
@@ -234,6 +239,7 @@ MATCH = "authorizations[0].rules[1].clauses[0].matches[0]"
         (lambda m: m.limits[0].period.CopyFrom(Duration()), "limits[0].period is nothing; it is a time"),
         (lambda m: m.limits[0].period.CopyFrom(Duration(seconds=-1)), "limits[0].period is less than nothing"),
         (lambda m: m.limits[0].ClearField("period"), "limits[0].period is missing"),
+        (lambda m: m.limits[0].ports.append(70000), "limits[0].ports is 70000; a port is 1-65535"),
         (lambda m: setattr(m.limits[0], "scope", 0), "limits[0].scope is 0, which is unknown"),
         (lambda m: m.limits[0].key.Clear(), "limits[0].key is of no kind that is known"),
         (lambda m: setattr(m.limits[0].key.by_header, "name", "X"), "limits[0].key.by_header.name is 'X'; write it in lower case"),

@@ -243,6 +243,8 @@ class Planner:
         """What is said of limits in the response, or that one is exceeded."""
         tightest: tuple[RateLimit, Taken] | None = None
         for limit in self._limits:
+            if limit.ports and client.route.port not in limit.ports:
+                continue
             taken = checks.take(limit, _key(limit.key, client, headers, notes.token))
             if taken.is_over and limit.dry_run:
                 notes.over += (limit.name,)

@@ -62,3 +62,5 @@ class RateLimit:
     scope: LimitScope = LimitScope.LOCAL
     dry_run: bool = False
     """Whether what is too much is only counted."""
+    ports: frozenset[int] = frozenset()
+    """Of the service; empty: every port."""

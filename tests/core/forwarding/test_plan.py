@@ -472,6 +472,13 @@ def test_a_limit_that_is_exceeded_says_when_to_come_again():
     assert dict(head.headers)["grpc-status"] == str(int(grpc.Status.RESOURCE_EXHAUSTED))
 
 
+@pytest.mark.parametrize(("ports", "is_over"), [((), True), ((80, 81), True), ((81,), False)])
+def test_a_limit_of_some_ports_counts_the_requests_to_these(ports, is_over):
+    taken = lambda _limit, _key: Bucket(is_over=True)  # noqa: E731
+    policies = of_policies(limits=(replace(LIMIT, dry_run=True, ports=frozenset(ports)),))
+    assert sent(policies=policies, with_=checks(take=taken)).notes.over == (LIMIT.name,) * is_over
+
+
 def test_a_limit_that_is_a_dry_run_is_noted():
     taken = lambda _limit, _key: Bucket(is_over=True)  # noqa: E731
     plan = sent(policies=of_policies(limits=(replace(LIMIT, dry_run=True),)), with_=checks(take=taken))

@@ -354,7 +354,7 @@ class Pair(_message.Message):
     def __init__(self, first: _Optional[str] = ..., second: _Optional[str] = ...) -> None: ...
 
 class RateLimit(_message.Message):
-    __slots__ = ("name", "requests", "period", "burst", "key", "scope", "dry_run")
+    __slots__ = ("name", "requests", "period", "burst", "key", "scope", "dry_run", "ports")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     PERIOD_FIELD_NUMBER: _ClassVar[int]
@@ -362,6 +362,7 @@ class RateLimit(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     requests: int
     period: _duration_pb2.Duration
@@ -369,7 +370,8 @@ class RateLimit(_message.Message):
     key: LimitKey
     scope: LimitScope
     dry_run: bool
-    def __init__(self, name: _Optional[str] = ..., requests: _Optional[int] = ..., period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., burst: _Optional[int] = ..., key: _Optional[_Union[LimitKey, _Mapping]] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., requests: _Optional[int] = ..., period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., burst: _Optional[int] = ..., key: _Optional[_Union[LimitKey, _Mapping]] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., dry_run: _Optional[bool] = ..., ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LimitKey(_message.Message):
     __slots__ = ("together", "by_identity", "by_address", "by_header", "by_claim")
