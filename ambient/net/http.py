@@ -5,8 +5,8 @@ machine has to say, and know neither version. Everything is a callback: no task 
 nothing here waits.
 
 Turns. What a read of the end brings is told event by event, and what the machine then has to say leaves once. Whatever
-is said on a connection at another time leaves once in this turn of the loop, except a large part of a body, which
-leaves at once: it may be a view of a buffer that is about to be used again.
+is said on a connection at another time leaves once in this turn of the loop, except that much of a body leaves at
+once: it may be a view of a buffer that is about to be used again.
 
 Back-pressure. A part of a body is its receiver's until that calls ``consumed``; what is not consumed keeps the window
 of its stream closed, or in HTTP/1.1 the end from being read. Towards the peer a stream ``is_full`` when its window is
@@ -51,14 +51,15 @@ LINGER_SECONDS: Final = 5.0
 _QUEUE: Final = 32 * 1024
 """Bytes that a stream may have queued before its source is told to wait."""
 _AT_ONCE: Final = 16 * 1024
-"""A part of a body of this size leaves at once, uncopied; smaller ones are copied and leave together."""
+"""So much of bodies leaves at once, the last part of it uncopied; less is copied, and leaves with what comes after."""
 _NEVER: Final = float("inf")
 
 
 class Receiver(Protocol):
-    """Who hears of the peer's message on one stream. After ``ended`` only ``drained`` may follow, after ``cut`` nothing.
+    """Who hears of the peer's message on one stream.
 
-    None of these may raise. One that does is a fault of ours: it costs the connection.
+    Nothing follows ``cut``. After ``ended`` there may be ``drained``, and ``cut`` if the peer wants no more of what we
+    are still saying. None of these may raise: that is a fault of ours, and costs the connection.
     """
 
     def informed(self, status: int, headers: Headers, /) -> None:
@@ -182,15 +183,15 @@ class ServerStream(Stream):
     def inform(self, status: int, headers: Headers = ()) -> None:
         """A status of 1xx before the answer."""
         if not self.is_over:
-            self._informed = True
             self._connection.machine.inform(self.id, status, headers)
+            self._informed = True
             self._connection.flush_soon()
 
     def respond(self, head: ResponseHead, *, ended: bool = False) -> None:
         """The answer; ``ended``: it has no body."""
         if not self.is_over:
-            self._answered = True
             self._connection.machine.respond(self.id, head, ended=ended)
+            self._answered = True
             if ended:
                 self._connection.said_all(self)
             else:
@@ -254,6 +255,7 @@ class Connection(ABC):
         "_held",
         "_loop",
         "_parting",
+        "_pending",
         "_stalled",
         "_still",
         "_streams",
@@ -280,6 +282,8 @@ class Connection(ABC):
         """When a connection that leaves is cut."""
         self._still: Stillness | None = None
         self._stalled = stalled_seconds
+        self._pending = 0
+        """Bytes of bodies that the machine was given and not asked for."""
         self._written = 0
         end.relay = self
 
@@ -309,9 +313,10 @@ class Connection(ABC):
 
     def send(self, stream: int, data: Buffer) -> None:
         """Send or queue part of a body."""
-        if len(data) >= _AT_ONCE and not self._full:
+        self._pending += len(data)
+        if self._pending >= _AT_ONCE and not self._full:
             self.machine.send(stream, data)
-            self.flush()
+            self._write_out()
         else:
             self.machine.send(stream, bytes(data))
         self.flush_soon()
@@ -447,6 +452,7 @@ class Connection(ABC):
         self._settled()
 
     def _write_out(self) -> None:
+        self._pending = 0
         due = self.machine.gather()
         if not due:
             return
@@ -522,7 +528,10 @@ class Connection(ABC):
     def _part(self) -> None:
         self._parting = True
         self._write_out()
-        self._cut_streams(Fault.RESET, "the connection is over")
+        for stream in tuple(self._streams.values()):
+            self._cut(
+                stream.id, Fault.CANCELLED if stream.has_heard_all else Fault.RESET, "the connection is over"
+            )
         if not self._half_closed:
             self._end.finish()
         if self._end.finished_reading:

@@ -790,3 +790,20 @@ def test_a_busy_connection_sets_its_clock_now_and_then_only(monkeypatch: pytest.
         serving.server.cut("the test is over")
 
     travel(scenario())
+
+
+def test_many_small_parts_do_not_pile_up_in_a_machine_that_has_no_windows() -> None:
+    async def scenario() -> None:
+        serving = Serving(asked())
+        serving.server.start()
+        serving.end.say(b"1")
+        [stream] = serving.streams
+        stream.respond(OK)
+        for _ in range(100):
+            stream.send(b"x" * 1000)
+        assert sum(map(len, serving.end.written)) > 90_000
+        serving.server.full(serving.end)
+        stream.send(b"x")
+        assert stream.is_full
+
+    travel(scenario())
