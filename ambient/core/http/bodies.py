@@ -1,6 +1,6 @@
 """Bodies of HTTP/1.1: which bytes are one, and where it ends (RFC 9112, sections 6 and 7).
 
-None of their bytes is copied here: the pieces are slices of what was fed.
+The pieces are slices of what was fed; what is in chunks, and is no ``bytes``, is copied once, to be searched.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Unbounded(Body):
 
 
 class Chunked(Body):
-    """A body in chunks. It is fed ``bytes``."""
+    """A body in chunks."""
 
     __slots__ = ("_due", "_ended", "_extensions", "_left", "_limits", "_of_request", "_seen")
 
@@ -107,7 +107,7 @@ class Chunked(Body):
         return self._ended
 
     def feed(self, data: Buffer, at: int, pieces: list[Buffer]) -> int:
-        assert isinstance(data, bytes)  # noqa: S101  # It is searched; whoever feeds it has copied it.
+        data = data if isinstance(data, bytes) else bytes(data)
         view = memoryview(data)
         self.is_tired = False
         turn = MOST_CHUNKS

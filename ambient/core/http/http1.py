@@ -101,6 +101,8 @@ class _Connection(Machine):
         self._left = 0
         """Bytes that our body still must have, if its length was said."""
         self._says_trailers = False
+        self._tunnels = False
+        """Both ends go on in another protocol."""
 
     def gather(self) -> list[Buffer]:
         out, self._out = self._out, []
@@ -138,9 +140,7 @@ class _Connection(Machine):
             case _Saying.COUNTED if self._left:
                 self._cut()
                 return
-            case _Saying.BYTES:
-                self._over = True
-            case _Saying.COUNTED | _Saying.EMPTY | _Saying.NOTHING:
+            case _Saying.COUNTED | _Saying.BYTES | _Saying.EMPTY | _Saying.NOTHING:
                 pass
         self._saying = _Saying.NOTHING
         self._said()
@@ -187,6 +187,10 @@ class _Connection(Machine):
         return not self._over and self._unconsumed < self._limits.stream_window
 
     @property
+    def has_finished(self) -> bool:
+        return self._tunnels and self._saying is _Saying.NOTHING and not self._over
+
+    @property
     def is_over(self) -> bool:
         return self._over and not self._due
 
@@ -221,8 +225,7 @@ class _Connection(Machine):
 
     def _hear_body(self, body: Body, events: list[Event]) -> None:
         pieces: list[Buffer] = []
-        data = self._searchable() if isinstance(body, Chunked) else self._data
-        self._at = body.feed(data, self._at, pieces)
+        self._at = body.feed(self._data, self._at, pieces)
         if pieces:
             self._came(pieces[0] if len(pieces) == 1 else b"".join(pieces), events)
         if self._over:
@@ -329,12 +332,13 @@ class Http1Server(_Connection, ServerMachine):
         end = self._scanner.find(data, self._at)
         if end is None:
             return
-        asked = end if isinstance(end, Refusal) else heads.read_request(data[self._at : end], self._limits)
-        if isinstance(asked, Refusal):
-            self._refuse(asked)
-            events.append(RequestRefused(asked.status, asked.detail))
+        if isinstance(end, Refusal):
+            events.append(self._refuse(end))
             return
-        assert isinstance(end, int)  # noqa: S101  # Whatever has no end was refused.
+        asked = heads.read_request(data[self._at : end], self._limits)
+        if isinstance(asked, Refusal):
+            events.append(self._refuse(asked))
+            return
         self._at = end
         self._begin(asked, events)
 
@@ -356,7 +360,7 @@ class Http1Server(_Connection, ServerMachine):
 
     def _came(self, data: Buffer, events: list[Event]) -> None:
         self._awaits_continue = False
-        if self._asked is not None and self._has_answered and self._saying is _Saying.NOTHING:
+        if self._has_answered and self._saying is _Saying.NOTHING and not self._tunnels:
             self._left_over -= len(data)
             if self._left_over < 0:
                 self._over = True
@@ -375,7 +379,12 @@ class Http1Server(_Connection, ServerMachine):
             self._refuse(refusal)
         events.append(MessageCut(self._stream, Fault.MALFORMED, refusal.detail))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def expire(self) -> list[Event]:
+        if self._over or self.waiting is not Waiting.HEAD:
+            return []
+        return [self._refuse(Refusal(408, "the head has taken too long to come"))]
+
+    def _refuse(self, refusal: Refusal) -> RequestRefused:
         body = f"{refusal.detail}\n"
         line = _status_line(refusal.status)
         allow = _ALLOWED if refusal.status == 405 else ""
@@ -387,6 +396,7 @@ class Http1Server(_Connection, ServerMachine):
         self._over = True
         self._saying = _Saying.NOTHING
         self._forget()
+        return RequestRefused(refusal.status, refusal.detail)
 
     def _heard(self, events: list[Event]) -> None:  # noqa: ARG002  # The client's end has something to tell.
         self._has_heard = True
@@ -453,13 +463,13 @@ class Http1Server(_Connection, ServerMachine):
             raise ValueError("nobody asked for another protocol")
         first = f"{_status_line(101)}connection: upgrade\r\nupgrade: {asked.head.upgrade}\r\n"
         self._out.append(_head(first, 3, head.headers))
-        self._has_answered = True
+        self._has_answered = self._closes = self._tunnels = True
         self._saying = _Saying.BYTES
         self._body = Unbounded()
         self._again = self._keeps
 
     def _said(self) -> None:
-        if not self._has_heard and not self._over:
+        if not (self._has_heard or self._over or self._tunnels):
             self._over = self._closes
             self._unconsumed = 0
             self._left_over = LINGER
@@ -567,7 +577,8 @@ class Http1Client(_Connection, ClientMachine):
     def send(self, stream: int, data: Buffer) -> None:
         if self._awaits_upgrade and stream == self._stream and not self._over:
             # Nothing is said in another protocol before the server has agreed to it.
-            self._early.append(bytes(data))
+            if self._saying is _Saying.BYTES:
+                self._early.append(bytes(data))
         else:
             super().send(stream, data)
 
@@ -581,7 +592,7 @@ class Http1Client(_Connection, ClientMachine):
             super().finish(stream, trailers)
 
     def _said(self) -> None:
-        pass
+        self._over = self._tunnels and self._body is None
 
     def receive(self, data: Buffer) -> list[Event]:
         events: list[Event] = []
@@ -608,15 +619,13 @@ class Http1Client(_Connection, ClientMachine):
             end = self._scanner.find(data, self._at)
             if end is None:
                 return
-            answered = (
-                end
-                if isinstance(end, Refusal)
-                else heads.read_response(data[self._at : end], self._limits, request.method)
-            )
+            if isinstance(end, Refusal):
+                self._broken(end, events)
+                return
+            answered = heads.read_response(data[self._at : end], self._limits, request.method)
             if isinstance(answered, Refusal):
                 self._broken(answered, events)
                 return
-            assert isinstance(end, int)  # noqa: S101  # Whatever has no end was refused.
             self._at = end
             self._answered(request, answered, events)
 
@@ -656,6 +665,7 @@ class Http1Client(_Connection, ClientMachine):
             return
         events.append(ResponseCame(self._stream, answered.head))
         self._keeps_open = self._awaits_upgrade = False
+        self._tunnels = True
         self._body = Unbounded()
         self._out += self._early
         self._early.clear()
@@ -698,7 +708,7 @@ class Http1Client(_Connection, ClientMachine):
         elif isinstance(self._body, Unbounded):
             self._body = None
             events.append(MessageEnded(self._stream))
-            self._over = not (self._request.upgrade and self._saying is _Saying.BYTES)
+            self._over = not self._tunnels or self._saying is _Saying.NOTHING
         else:
             where = "before it had answered" if self._body is None else "in the middle of its answer"
             self._cut()

@@ -538,6 +538,21 @@ def test_an_upgrade_is_asked_for_and_bytes_go_both_ways() -> None:
     assert machine.is_over
 
 
+def test_either_end_of_an_upgraded_connection_may_finish_first() -> None:
+    machine = Http1Client()
+    machine.request(WEBSOCKET)
+    machine.send(1, b"early")
+    machine.finish(1)
+    machine.send(1, b"too late")
+    assert not machine.has_finished
+    told(machine, [UPGRADED])
+    assert written(machine).endswith(b"\r\n\r\nearly")
+    assert machine.has_finished
+    assert told(machine, [b"hello"]) == [BodyCame(1, b"hello")]
+    assert machine.receive_end() == [MessageEnded(1)]
+    assert machine.is_over
+
+
 def test_an_upgrade_may_be_refused() -> None:
     machine = Http1Client()
     machine.request(WEBSOCKET)

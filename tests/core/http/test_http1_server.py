@@ -860,6 +860,39 @@ def test_after_101_bytes_go_both_ways() -> None:
     assert machine.is_over
 
 
+def test_either_end_of_an_upgraded_connection_may_finish_first() -> None:
+    machine = Http1Server()
+    told(machine, [WEBSOCKET])
+    machine.respond(1, ResponseHead(101))
+    assert not machine.has_finished
+    machine.finish(1)
+    assert machine.has_finished
+    assert not machine.is_over
+    assert told(machine, [bytes(http1.LINGER + 1)]) == [BodyCame(1, bytes(http1.LINGER + 1))]
+    assert machine.receive_end() == [MessageEnded(1)]
+    assert machine.is_over
+    assert not machine.has_finished
+
+
+def test_a_head_that_takes_too_long_is_refused() -> None:
+    machine = Http1Server()
+    assert machine.expire() == []
+    told(machine, [GET[:-1]])
+    (event,) = machine.expire()
+    assert isinstance(event, RequestRefused)
+    assert event.status == 408
+    assert written(machine).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert machine.is_over
+    assert machine.expire() == []
+
+
+def test_a_request_that_is_answered_does_not_expire() -> None:
+    machine = Http1Server()
+    told(machine, [GET + GET])
+    assert machine.expire() == []
+    assert answer(machine, 1).endswith(b"ok")
+
+
 def test_what_was_said_as_if_an_upgrade_was_taken_is_no_request() -> None:
     machine = Http1Server()
     told(machine, [WEBSOCKET + GET])
