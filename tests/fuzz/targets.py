@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from ambient.core import hbone, inbound
+from ambient.core import authority as authorities, hbone
 from ambient.core.baggage import parse_baggage, parse_forwarded, parse_traceparent
 from ambient.core.errors import AmbientError, InvalidIdentity, PeerError
 from ambient.core.hbone import Hbone, Role
@@ -20,7 +20,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 def authority(data: bytes) -> None:
     text = data.decode("utf-8", "backslashreplace")
-    asked = inbound._parse(text)
+    asked = authorities.parse(text)
     if asked is None:
         return
     assert 0 < asked.port <= 0xFFFF
