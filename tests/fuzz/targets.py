@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from ambient.core import authority as authorities, hbone
 from ambient.core.baggage import parse_baggage, parse_forwarded, parse_traceparent
 from ambient.core.errors import AmbientError, InvalidIdentity, PeerError
 from ambient.core.hbone import Hbone, Role
+from ambient.core.http.fields import OWN
+from ambient.core.http.http1 import Http1Client, Http1Server
+from ambient.core.http.machine import Machine
+from ambient.core.http.message import (
+    BodyCame,
+    Event,
+    MessageEnded,
+    RequestCame,
+    RequestHead,
+    ResponseCame,
+    ResponseHead,
+)
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.pki import issue, verify
@@ -115,6 +127,51 @@ def _answer(machine: Hbone, event: hbone.HboneEvent, number: int) -> None:
             pass
 
 
+def http1_server(data: bytes) -> None:
+    machine = Http1Server()
+    for event in _told(machine, data):
+        match event:
+            case RequestCame(_, head):
+                assert not OWN.intersection(dict(head.headers))
+                Http1Client().request(head)  # Whatever is told can be passed on.
+            case MessageEnded(stream):
+                machine.respond(stream, ResponseHead(200))
+                machine.send(stream, b"hello")
+                machine.finish(stream)
+            case _:
+                pass
+
+
+def http1_client(data: bytes) -> None:
+    machine = Http1Client()
+    machine.request(RequestHead("GET", "web", "/", upgrade="websocket", length=None))
+    server = Http1Server()
+    server.receive(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    for event in _told(machine, data):
+        match event:
+            case ResponseCame(_, head):
+                assert not OWN.intersection(dict(head.headers))
+                server.respond(1, head)
+            case BodyCame(_, content):
+                machine.send(1, content)
+            case MessageEnded(stream):
+                machine.finish(stream)
+            case _:
+                pass
+
+
+def _told(machine: Machine, data: bytes) -> Iterator[Event]:
+    """The first byte says how the rest is cut."""
+    size = 1 + (data[0] if data else 0)
+    for at in range(1, len(data), size):
+        yield from machine.receive(data[at : at + size])
+        machine.gather()
+        while not machine.heard_all:
+            yield from machine.receive(b"")
+            machine.gather()
+    yield from machine.receive_end()
+
+
 def zds_packets(data: bytes) -> None:
     for decode in (zds.decode_hello, zds.decode_request, zds.decode_response):
         with contextlib.suppress(PeerError):
@@ -155,6 +212,8 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "forwarded": forwarded,
     "hbone-client": hbone_client,
     "hbone-server": hbone_server,
+    "http1-client": http1_client,
+    "http1-server": http1_server,
     "identity": identity,
     "requests-to-sign": requests_to_sign,
     "snapshot-messages": snapshot_messages,
