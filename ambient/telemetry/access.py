@@ -1,7 +1,8 @@
-"""The access log: one line when a connection opens (debug) and one when it ends.
+"""The access log: one line when a connection opens (debug) and one when it ends; one line for each request.
 
 Names of messages and fields are Istio's: ``connection opened``, ``connection complete`` (an error line if it failed
-after it was let in), ``connection failed`` (a warning: it never was).
+after it was let in), ``connection failed`` (a warning: it never was). Requests have ``request complete``, ``request
+failed`` (it was passed on) and ``request refused`` (it was not).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ambient.core.observation import ResponseFlag
-from ambient.telemetry.line import Format, Level, Value, render
+from ambient.telemetry.line import Format, Level, Value, joined, render
 from ambient.telemetry.sink import Sink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ambient.core.observation import Observation
 
 
@@ -66,6 +69,20 @@ class AccessLog:
         if self._level <= Level.WARNING:
             fields = _fields(observation, policy) | _end(0, 0, duration_seconds, error, flag)
             self._write(Level.WARNING, "connection failed", fields)
+
+    def is_enabled(self, level: Level) -> bool:
+        """Ask before making fields."""
+        return self._level <= level
+
+    @property
+    def style(self) -> Format:
+        """How lines are written."""
+        return self._style
+
+    def write(self, level: Level, event: str, parts: Iterable[str]) -> None:
+        """Write a line of parts that ``line.part`` has made in this log's style, from its level on."""
+        if self._level <= level:
+            self._sink.write(joined(self._style, datetime.now(UTC), level, event, parts))
 
     def _write(self, level: Level, event: str, fields: dict[str, Value]) -> None:
         self._sink.write(render(self._style, datetime.now(UTC), level, event, fields))

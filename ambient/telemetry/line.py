@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 Value: TypeAlias = object
@@ -49,16 +50,30 @@ class Level(IntEnum):
 
 def render(style: Format, at: datetime, level: Level, event: str, fields: Mapping[str, Value]) -> bytes:
     """A line with its end. Text: time, level, event, then ``key=value`` with values quoted as JSON where needed."""
+    return joined(style, at, level, event, (part(style, fields),))
+
+
+def part(style: Format, fields: Mapping[str, Value]) -> str:
+    """Fields as ``joined`` takes them, to be kept where many lines say the same."""
     match style:
         case Format.TEXT:
-            words = [timestamp(at), level.name, _word(event)]
-            words += [f"{_word(key)}={_word(value)}" for key, value in fields.items()]
-            return (" ".join(words) + "\n").encode("ascii")
+            return "".join([f" {_key(key)}={_word(value)}" for key, value in fields.items()])
         case Format.JSON:
-            record: dict[str, Value] = {"time": timestamp(at), "level": level.name.lower(), "message": event}
-            for key, value in fields.items():
-                record[key] = value if type(value) is str else _plain(value)
-            return (_escape_delete(_encode(record)) + "\n").encode("ascii")
+            record = {
+                key: value if type(value) is str or type(value) is int else _plain(value)
+                for key, value in fields.items()
+            }
+            return _escape_delete("," + _encode(record)[1:-1]) if record else ""
+
+
+def joined(style: Format, at: datetime, level: Level, event: str, parts: Iterable[str]) -> bytes:
+    """A line with its end, of several parts."""
+    match style:
+        case Format.TEXT:
+            return f"{timestamp(at)} {level.name} {_word(event)}{''.join(parts)}\n".encode("ascii")
+        case Format.JSON:
+            head = _encode({"time": timestamp(at), "level": level.name.lower(), "message": event})
+            return f"{_escape_delete(head[:-1])}{''.join(parts)}}}\n".encode("ascii")
 
 
 def timestamp(at: datetime) -> str:
@@ -81,7 +96,17 @@ def _plain(value: Value) -> str | int | float | bool | None:
             return str(value)
 
 
+@lru_cache(1024)
+def _key(key: str) -> str:
+    return _word(key)
+
+
 def _word(value: Value) -> str:
+    # Nearly all are one of these.
+    if type(value) is str:
+        return value if _BARE.fullmatch(value) else _escape_delete(_encode(value))
+    if type(value) is int:
+        return str(value)
     match plain := _plain(value):
         case str():
             return plain if _BARE.fullmatch(plain) else _escape_delete(_encode(plain))
