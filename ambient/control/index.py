@@ -45,6 +45,7 @@ from ambient.control.objects import (
     Pod,
     RateLimitPolicy,
     RequestAuthentication,
+    RequestPolicy,
     Route,
     SelectingService,
     Selector,
@@ -58,13 +59,15 @@ from ambient.control.objects import (
 )
 from ambient.control.peer_authentication import PeerPolicies, Peers, static_strict
 from ambient.control.problem import Problem
+from ambient.control.requests.compose import Subject
+from ambient.control.requests.rulebook import Rulebook
 from ambient.control.routes.book import Book
 from ambient.control.schema.shape import is_dns_name
 from ambient.control.selection import Selection
 from ambient.control.slices import Slices, Told, parts, ports_of, unserved
 from ambient.control.translate.kubernetes import dataplane_mode
 from ambient.control.translate.kubernetes_workloads import SERVICE_NAME
-from ambient.control.waypoints import Asker, Waypoints, asked_by, own_service
+from ambient.control.waypoints import Asker, Waypoints, asked_by, named, own_service
 from ambient.core import delta
 from ambient.core.delta import Delta, Resource
 from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress
@@ -108,6 +111,8 @@ class _Touched:
     """Namespace and uid, where the rest of the namespace is as it was."""
     said: dict[Key, L7Object | None] = field(default_factory=dict)
     """Objects that become part of routes; None: gone."""
+    policies: dict[Key, RequestPolicy | None] = field(default_factory=dict)
+    """Objects that become part of what waypoints enforce; None: gone."""
 
 
 class Index:
@@ -133,6 +138,7 @@ class Index:
         self._came: dict[tuple[str, str], int] = {}
         """In which order workloads came, by node and uid."""
         self._numbers = itertools.count()
+        self._mesh_config: MeshConfig | None = None
         self._claims = Claims()
         self._entries: dict[Key, ServiceEntry] = {}
         """As they stand."""
@@ -144,6 +150,7 @@ class Index:
         self._rendered: dict[str, dict[_Name, Resource]] = {}
         self._slices = Slices()
         self._book = Book(settings.root_namespaces)
+        self._rulebook = Rulebook(settings.root_namespaces)
         self.waypoints = Waypoints()
         """Kept here; others only look."""
         self._problems: Mapping[Key, tuple[Problem, ...]] | None = None
@@ -173,7 +180,8 @@ class Index:
         """What objects refer to in vain, and what others stand in the way of."""
         if self._problems is None:
             found: dict[Key, tuple[Problem, ...]] = dict(self._book.problems(self.snapshot.endpoints_of))
-            for key, problem in self.waypoints.problems(self.snapshot.services):
+            told = itertools.chain(self.waypoints.problems(self.snapshot.services), self._rulebook.problems())
+            for key, problem in told:
                 found[key] = (*found.get(key, ()), problem)
             self._problems = dict(sorted(found.items()))
         return self._problems
@@ -240,7 +248,12 @@ class Index:
                     | ServiceProfile() as said
                 ):
                     touched.said[key] = said if key in objects else None
-                case Mesh() | RateLimitPolicy() | MeshConfig() | RequestAuthentication() | Telemetry():
+                case RateLimitPolicy() | RequestAuthentication() | Telemetry() as said:
+                    touched.policies[key] = said if key in objects else None
+                case AuthorizationPolicy() as said:
+                    touched.policies[key] = said if key in objects else None
+                    self._touch(key, touched)
+                case Mesh() | MeshConfig():
                     pass
                 case Gateway():
                     self._touch(key, touched)
@@ -324,6 +337,8 @@ class Index:
             case "Gateway":
                 self.waypoints.drop(key.namespace, key.name)
                 self._services[key.namespace].drop(str(key))
+            case "MeshConfig":
+                self._mesh_config = None
             case "PeerAuthentication":
                 self._peers.drop(key.namespace, key.name)
             case "AuthorizationPolicy":
@@ -353,7 +368,9 @@ class Index:
                     pass
                 case Gateway() as gateway:
                     self.waypoints.hold(gateway)
-                case Mesh() | RateLimitPolicy() | MeshConfig() | RequestAuthentication() | Telemetry():
+                case MeshConfig() as config:
+                    self._mesh_config = config
+                case Mesh() | RateLimitPolicy() | RequestAuthentication() | Telemetry():
                     pass
 
     def _settle_claims(self, touched: _Touched) -> None:
@@ -600,7 +617,11 @@ class Index:
                 for uid, member in members.items()
                 if not told.labels.isdisjoint(member.labels)
             }
-        upserted: list[Resource] = list(told.upserted)
+        enforced = self._rulebook.change(
+            touched.policies,
+            {namespace: tuple(self._subjects(namespace)) for namespace in touched.namespaces},
+        )
+        upserted: list[Resource] = [*told.upserted, *enforced.upserted]
         removed: list[_Name] = []
         for namespace in sorted(touched.namespaces):
             before = self._rendered.get(namespace, {})
@@ -631,9 +652,11 @@ class Index:
                 removed.append((Workload, uid))
         change = Delta(
             tuple(upserted),
-            tuple(name for kind, name in removed if kind is not Authorization),
+            tuple(name for kind, name in removed if kind in {Workload, Service}),
             tuple(name for kind, name in removed if kind is Authorization),
             told.removed,
+            enforced.removed,
+            settings_removed=any(kind is MeshSettings for kind, _ in removed),
         )
         if change != Delta():
             before_it, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
@@ -642,8 +665,11 @@ class Index:
 
     def _resources(self, namespace: str) -> Iterator[Resource]:
         """Everything that belongs to a namespace."""
-        if namespace == self.settings.root_namespaces[0] and self._peers.has_strict:
-            yield static_strict(namespace)
+        if namespace == self.settings.root_namespaces[0]:
+            if self._peers.has_strict:
+                yield static_strict(namespace)
+            if self._mesh_config is not None:
+                yield self._mesh_config.settings
         for policy in self._policies[namespace].values():
             if policy.authorization is not None:
                 yield policy.authorization
@@ -660,6 +686,16 @@ class Index:
             )
             yield self._workload(member, peers, told)
         self._warnings[namespace, ""] = tuple(warnings)
+
+    def _subjects(self, namespace: str) -> Iterator[Subject]:
+        """The services of a namespace, as policies see them."""
+        for one in self._services[namespace].values():
+            service = self._behind(one)
+            name = WaypointName(service.namespace, service.name)
+            if self.waypoints.get(name) is not None:
+                yield Subject(service, name, is_waypoint=True)
+            else:
+                yield Subject(service, None if service.waypoint is None else named(service.waypoint))
 
     def _behind(self, one: SelectingService) -> Service:
         """A service as its callers see it; a waypoint is behind none."""

@@ -498,8 +498,8 @@ class Telemetry:
 
 L7Object: TypeAlias = Route | BackendPolicy | VirtualService | DestinationRule | ServiceProfile
 """What becomes part of the routes of a service."""
-Deferred: TypeAlias = Gateway | Mesh | RateLimitPolicy | MeshConfig | RequestAuthentication | Telemetry
-"""What is understood, and not carried out yet."""
+RequestPolicy: TypeAlias = AuthorizationPolicy | RequestAuthentication | RateLimitPolicy | Telemetry
+"""What becomes part of the policies of a service."""
 Object: TypeAlias = (
     Namespace
     | ServiceAccount
@@ -510,9 +510,11 @@ Object: TypeAlias = (
     | EndpointSlice
     | Deployment
     | PeerAuthentication
-    | AuthorizationPolicy
     | L7Object
-    | Deferred
+    | RequestPolicy
+    | Gateway
+    | Mesh
+    | MeshConfig
 )
 
 

@@ -63,16 +63,32 @@ class RequestFacts:
 
 def concerns(policy: RequestAuthorization, service: Service, root_namespaces: Collection[str]) -> bool:
     """Whether a policy is for a service, or for the waypoint that requests for it pass."""
-    wanted: set[Target] = set()
-    if policy.namespace == service.namespace:
-        wanted.add(Target(service.kind, service.name))
-    if service.waypoint is not None and isinstance(service.waypoint.destination, str):
-        namespace, _, hostname = service.waypoint.destination.partition("/")
-        if policy.namespace == namespace:
-            wanted.add(Target("Gateway", hostname.partition(".")[0]))
-    if service.waypoint is not None and policy.namespace in root_namespaces:
-        wanted |= {Target("GatewayClass", name) for name in WAYPOINT_CLASSES}
-    return not wanted.isdisjoint(policy.targets)
+    wanted = addressed(service, root_namespaces)
+    return any((policy.namespace, target) in wanted for target in policy.targets)
+
+
+def addressed(service: Service, root_namespaces: Collection[str]) -> frozenset[tuple[str, Target]]:
+    """What a policy for a service may name: the namespace that it is in, and the target."""
+    own = (service.namespace, Target(service.kind, service.name))
+    if service.waypoint is None:
+        return frozenset({own})
+    if not isinstance(service.waypoint.destination, str):
+        return _classes(root_namespaces) | {own}
+    namespace, _, hostname = service.waypoint.destination.partition("/")
+    return addressed_at(namespace, hostname.partition(".")[0], root_namespaces) | {own}
+
+
+def addressed_at(
+    namespace: str, name: str, root_namespaces: Collection[str]
+) -> frozenset[tuple[str, Target]]:
+    """What a policy for all that is behind a waypoint may name."""
+    return _classes(root_namespaces) | {(namespace, Target("Gateway", name))}
+
+
+def _classes(root_namespaces: Collection[str]) -> frozenset[tuple[str, Target]]:
+    return frozenset(
+        (root, Target("GatewayClass", one)) for root in root_namespaces for one in WAYPOINT_CLASSES
+    )
 
 
 def authorize_request(policies: Iterable[RequestAuthorization], request: RequestFacts) -> Allowed | Denied:

@@ -68,7 +68,7 @@ async def code_of(channel, method):
 
 
 READ = {
-    "Validate", "Get", "List", "Watch", "Explain", "Status", "ListNodes", "ListWorkloads", "ListCertificates", "GetStanding",
+    "Validate", "Get", "List", "Watch", "Explain", "Status", "ListNodes", "ListWaypoints", "ListWorkloads", "ListCertificates", "GetStanding",
 }  # fmt: skip
 WRITE = {
     "Apply", "Delete", "ForgetNode", "RegisterWorkload", "WithdrawWorkload", "CreateToken", "ListTokens",

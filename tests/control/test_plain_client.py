@@ -145,6 +145,7 @@ def look(client):
     made = client.call("Mesh.RegisterWorkload", **registered, lease_seconds=60)
     assert made["workload"]["origin"] == "WORKLOAD_ORIGIN_API"
     names = [one["name"] for one in client.call("Mesh.ListWorkloads", namespace="shop")["workloads"]]
+    assert client.call("Mesh.ListWaypoints", namespace="shop") == {}
     assert names == ["vm", "web"]
     code, why = client.refused(
         "Mesh.RegisterWorkload", **registered | {"addresses": ["10.0.0.1"], "name": "x"}

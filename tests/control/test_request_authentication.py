@@ -70,10 +70,18 @@ def test_every_served_version_is_the_same(version):
     ],
 )  # fmt: skip
 def test_each_field_of_a_rule(text, rule):
-    translated = read(f"{{jwtRules: [{{{text}}}]}}")
+    translated = read(f"{{targetRefs: [{{kind: Service, name: s}}], jwtRules: [{{{text}}}]}}")
     assert translated.object.rules == (rule,)
-    assert [str(warning) for warning in translated.warnings] == [
-        "spec.jwtRules has no effect; only a waypoint looks at the tokens of requests"
+    assert translated.warnings == ()
+
+
+@pytest.mark.parametrize("whom", ["", "selector: {matchLabels: {a: b}}, "], ids=["all", "selected"])
+def test_without_targets_nobody_looks_at_tokens(whom):
+    assert [str(warning) for warning in read(f"{{{whom}jwtRules: [{{issuer: i}}]}}").warnings] == [
+        (
+            "spec.targetRefs is missing, and only waypoints look at the tokens of requests; "
+            "name the Services that it is for, or a Gateway"
+        )
     ]
 
 

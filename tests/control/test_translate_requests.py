@@ -24,7 +24,6 @@ EXACT, PREFIX, SUFFIX, PRESENCE = (
     StringMatchKind.PRESENCE,
 )
 TARGETS = "targetRefs: [{kind: Service, name: api}]"
-VAIN = "spec.targetRefs has no effect; only a waypoint enforces it"
 
 
 def exactly(*values):
@@ -44,7 +43,7 @@ def policy(spec, **metadata):
 
 def rules(text, action="ALLOW"):
     made, warnings = policy(f"{{{TARGETS}, action: {action}, rules: [{text}]}}")
-    return made.requests.rules, warnings[1:]
+    return made.requests.rules, warnings
 
 
 @pytest.mark.parametrize(
@@ -110,14 +109,13 @@ def test_a_policy_with_targets_is_for_waypoints_alone():
     assert made.requests == RequestAuthorization(
         "x", "shop", (Target("Service", "api"), Target("Gateway", "w")), Action.DENY, ((),), dry_run=True
     )
-    assert warnings == (VAIN,)
+    assert warnings == ()
 
 
 def test_one_target_written_as_of_old():
     made, warnings = policy("{targetRef: {kind: Service, name: api}, action: DENY}")
     assert made.requests.targets == (Target("Service", "api"),)
     assert warnings == (
-        "spec.targetRef has no effect; only a waypoint enforces it",
         "spec.rules is missing, so this DENY has no effect; write `rules: [{}]` to deny everything",
     )
 

@@ -44,9 +44,15 @@ def _rate_limit_policy(read: schema.RateLimitPolicyDocument, _: tuple[str, ...])
             for limit in spec.limits
         ),
     )
-    return Translated(
-        policy, (no_effect("spec.limits", "has no effect yet; only a waypoint can count requests"),)
-    )
+    warnings = [
+        no_effect(
+            f"spec.limits[{i}].scope",
+            "is mesh, and has no effect yet; each replica of a waypoint counts by itself",
+        )
+        for i, limit in enumerate(spec.limits)
+        if limit.scope == "mesh"
+    ]
+    return Translated(policy, tuple(warnings))
 
 
 def _key(key: schema.Key) -> LimitKey:
@@ -91,7 +97,6 @@ _NOT_YET: Final = {
     "trust_domain": "it is what `ambient control --trust-domain` says",
     "unknown_workloads": "a pod that no node daemon has seen is not kept from the network",
     "same_node": "workloads of one node always talk encrypted",
-    "waypoint_bypass": "there are no waypoints",
     "outbound": "addresses that the mesh does not know can always be reached",
 }
 

@@ -84,8 +84,7 @@ def _denies_nothing(read: schema.AuthorizationPolicyDocument) -> Iterator[Proble
 
 def _of_waypoints(read: schema.AuthorizationPolicyDocument) -> Translated:
     spec, metadata = read.spec, read.metadata
-    field = "spec.targetRef" if spec.target_ref is not None else "spec.targetRefs"
-    warnings = [no_effect(field, "has no effect; only a waypoint enforces it"), *_denies_nothing(read)]
+    warnings = list(_denies_nothing(read))
     rules = []
     for i, rule in enumerate(spec.rules):
         one = _RequestRule(Action(spec.action.lower()), metadata.namespace, f"spec.rules[{i}]")

@@ -36,10 +36,10 @@ def _request_authentication(read: schema.RequestAuthenticationDocument, _: tuple
         return Translated(
             policy, (no_effect("spec.jwtRules", "is empty, so the object has no effect; add a rule"),)
         )
-    return Translated(
-        policy,
-        (no_effect("spec.jwtRules", "has no effect; only a waypoint looks at the tokens of requests"),),
-    )
+    if not targets:
+        text = "is missing, and only waypoints look at the tokens of requests; name the Services that it is for, or a Gateway"
+        return Translated(policy, (no_effect("spec.targetRefs", text),))
+    return Translated(policy)
 
 
 def _rule(rule: schema.JwtRule) -> JwtRule:

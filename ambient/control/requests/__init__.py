@@ -1,0 +1,1 @@
+"""What is enforced, counted and told of the requests for each service that is behind a waypoint."""
