@@ -9,8 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 Buffer: TypeAlias = bytes | memoryview
 
 DATA: Final = 0x0
+HEADERS: Final = 0x1
+SETTINGS: Final = 0x4
+GOAWAY: Final = 0x7
 WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
 END_STREAM: Final = 0x1
+END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 HEADER: Final = 9
 """Bytes before the payload of each frame."""
@@ -19,6 +24,7 @@ PREFACE: Final = 24
 _LAYOUT: Final = struct.Struct(">IBI")
 """24 bits of length and the type in one word, flags, stream."""
 _UPDATE: Final = struct.Struct(">IBII")
+_GOAWAY: Final = struct.Struct(">IBIII")
 
 
 class Frame(NamedTuple):
@@ -67,10 +73,10 @@ class Frames:
                     if len(self._header) < HEADER:
                         self.at = end
                         return
-                    self._frame = _frame(self._header, 0)
+                    self._frame = frame_at(self._header, 0)
                     self._header = b""
                 else:
-                    self._frame = _frame(view, at)
+                    self._frame = frame_at(view, at)
                     at += HEADER
                 self._left = self._frame.length
                 self.at = at
@@ -84,7 +90,8 @@ class Frames:
             yield Piece(self._frame, payload, first, not self._left)
 
 
-def _frame(view: Buffer, at: int) -> Frame:
+def frame_at(view: Buffer, at: int) -> Frame:
+    """The header that begins at ``at``, all of which is in ``view``."""
     word, flags, stream = _LAYOUT.unpack_from(view, at)
     return Frame(word >> 8, word & 0xFF, flags, stream & 0x7FFF_FFFF)
 
@@ -93,7 +100,7 @@ def alone(view: memoryview) -> Frame | None:
     """The frame that ``view`` is, if it is one and nothing else."""
     if len(view) < HEADER:
         return None
-    frame = _frame(view, 0)
+    frame = frame_at(view, 0)
     return frame if HEADER + frame.length == len(view) else None
 
 
@@ -110,3 +117,8 @@ def data_header(length: int, stream: int) -> bytes:
 def window_update(stream: int, increment: int) -> bytes:
     """A WINDOW_UPDATE frame."""
     return _UPDATE.pack(4 << 8 | WINDOW_UPDATE, 0, stream, increment)
+
+
+def goaway(last_stream: int, code: int) -> bytes:
+    """A GOAWAY frame."""
+    return _GOAWAY.pack(8 << 8 | GOAWAY, 0, 0, last_stream, code)
