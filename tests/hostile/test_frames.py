@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from hostile import breaches
 from hostile.frames import (
-    ACK,
-    COMPRESSION_ERROR,
     CONNECT,
     CONTINUATION,
     DATA,
     END_HEADERS,
-    END_STREAM,
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
-    GOAWAY,
     HEADERS,
     PADDED,
     PING,
     PRIORITY,
     PROTOCOL_ERROR,
-    PUSH_PROMISE,
     REFUSED_STREAM,
-    RST_STREAM,
-    SETTINGS,
-    STREAM_CLOSED,
-    WINDOW_UPDATE,
     Victim,
     frame,
     rapid_resets,
@@ -45,53 +35,8 @@ from hyperframe.frame import DataFrame
 from ambient.core import hbone
 from ambient.core.hbone import Role
 
-ENDED = END_HEADERS | END_STREAM
 OPEN = request(1)
-
-CONNECTION_ERRORS = {
-    # 4.2 and 4.3: sizes and header compression
-    "frame-larger-than-allowed": (frame(DATA, 1, bytes(32768)), FRAME_SIZE_ERROR),
-    "index-of-no-entry": (frame(HEADERS, 1, b"\xff\x80\x01", END_HEADERS), COMPRESSION_ERROR),
-    "table-larger-than-allowed": (frame(HEADERS, 1, b"\x3f\xe1\xff\x7f", END_HEADERS), COMPRESSION_ERROR),
-    "huffman-with-end-of-string": (
-        frame(HEADERS, 1, b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff", END_HEADERS),
-        COMPRESSION_ERROR,
-    ),
-    # 5.1: states of streams
-    "data-on-an-idle-stream": (frame(DATA, 1, b"x"), PROTOCOL_ERROR),
-    "reset-of-an-idle-stream": (reset(1), PROTOCOL_ERROR),
-    "window-update-of-an-idle-stream": (window_update(1, 1), PROTOCOL_ERROR),
-    "continuation-of-an-idle-stream": (frame(CONTINUATION, 1, b"\x82", END_HEADERS), PROTOCOL_ERROR),
-    "data-on-a-half-closed-stream": (request(1, flags=ENDED) + frame(DATA, 1, b"x"), STREAM_CLOSED),
-    "headers-on-a-half-closed-stream": (request(1, flags=ENDED) + request(1, flags=ENDED), STREAM_CLOSED),
-    # 5.1.1: identifiers
-    "even-stream": (request(2), PROTOCOL_ERROR),
-    # 6.1 - 6.10: frames
-    "data-on-stream-zero": (frame(DATA, 0, b"x"), PROTOCOL_ERROR),
-    "headers-on-stream-zero": (request(0), PROTOCOL_ERROR),
-    "padding-longer-than-the-frame": (OPEN + frame(DATA, 1, b"\x05xx", PADDED), PROTOCOL_ERROR),
-    "priority-of-four-bytes": (frame(PRIORITY, 1, bytes(4)), FRAME_SIZE_ERROR),
-    "reset-of-three-bytes": (OPEN + frame(RST_STREAM, 1, bytes(3)), FRAME_SIZE_ERROR),
-    "settings-on-a-stream": (frame(SETTINGS, 1), PROTOCOL_ERROR),
-    "settings-of-five-bytes": (frame(SETTINGS, 0, bytes(5)), FRAME_SIZE_ERROR),
-    "acknowledged-settings-with-content": (frame(SETTINGS, 0, bytes(6), 1), FRAME_SIZE_ERROR),
-    "push-that-is-neither-0-nor-1": (settings((2, 2)), PROTOCOL_ERROR),
-    "window-of-2-to-the-31": (settings((4, 2**31)), FLOW_CONTROL_ERROR),
-    "frame-size-below-16-kib": (settings((5, 16383)), PROTOCOL_ERROR),
-    "push-promise-to-a-server": (frame(PUSH_PROMISE, 1, bytes(4), END_HEADERS), PROTOCOL_ERROR),
-    "ping-on-a-stream": (frame(PING, 1, bytes(8)), PROTOCOL_ERROR),
-    "ping-of-seven-bytes": (frame(PING, 0, bytes(7)), FRAME_SIZE_ERROR),
-    "goaway-on-a-stream": (frame(GOAWAY, 1, bytes(8)), PROTOCOL_ERROR),
-    "window-update-of-nothing": (window_update(0, 0), PROTOCOL_ERROR),
-    "window-update-of-three-bytes": (frame(WINDOW_UPDATE, 0, bytes(3)), FRAME_SIZE_ERROR),
-    "window-beyond-its-limit": (window_update(0, 2**31 - 1), FLOW_CONTROL_ERROR),
-    "frame-inside-a-header-block": (request(1, flags=0) + frame(PING, 0, bytes(8)), PROTOCOL_ERROR),
-    "more-data-than-the-window": (OPEN + frame(DATA, 1, bytes(16384)) * 17, FLOW_CONTROL_ERROR),
-    # MadeYouReset: what tempts a server to reset a stream itself, which frees its place and not its work.
-    "made-you-reset-by-window-update-0": (OPEN + window_update(1, 0), PROTOCOL_ERROR),
-    "made-you-reset-by-a-zero-priority": (OPEN + frame(PRIORITY, 1, b""), FRAME_SIZE_ERROR),
-    "settings-of-forty": (settings(*((100 + i, 1) for i in range(40))), ENHANCE_YOUR_CALM),
-}
+CONNECTION_ERRORS = breaches.connection_errors(CONNECT)
 
 
 @pytest.mark.parametrize(("script", "code"), list(CONNECTION_ERRORS.values()), ids=CONNECTION_ERRORS)
@@ -105,27 +50,9 @@ def test_a_broken_connection_is_ended_with_its_reason(script: bytes, code: int) 
     assert not any(getattr(event, "stream", 0) == 101 for event in victim.events)
 
 
-def with_field(name: str, value: str) -> bytes:
-    return request(1, (*CONNECT, (name, value)))
-
-
-MALFORMED = {
-    "no-authority": request(1, ((":method", "CONNECT"),)),
-    "no-method": request(1, ((":authority", "10.0.0.1:80"),)),
+MALFORMED = breaches.malformed(CONNECT) | {
+    "no-authority": request(1, CONNECT[:1]),
     "connect-with-path-and-scheme": request(1, (*CONNECT, (":path", "/"), (":scheme", "https"))),
-    "upper-case-name": with_field("Upper", "x"),
-    "unknown-pseudo-field": with_field(":other", "x"),
-    "pseudo-field-of-a-response": with_field(":status", "200"),
-    "pseudo-field-twice": request(1, (*CONNECT, (":authority", "10.0.0.2:80"))),
-    "pseudo-field-after-others": request(1, (("x", "y"), *CONNECT)),
-    "connection-field": with_field("connection", "keep-alive"),
-    "transfer-encoding": with_field("transfer-encoding", "chunked"),
-    "te-that-is-not-trailers": with_field("te", "gzip"),
-    "line-break-in-a-value": with_field("baggage", "a\r\nb: c"),
-    "nul-in-a-value": with_field("baggage", "a\0b"),
-    "line-break-in-the-authority": request(1, (CONNECT[0], (":authority", "10.0.0.1:80\r\nx: y"))),
-    "empty-name": with_field("", "x"),
-    "empty-header-block": frame(HEADERS, 1, b"", END_HEADERS),
 }
 
 
@@ -340,18 +267,9 @@ def test_a_window_that_opens_byte_by_byte_gets_what_it_asks_for() -> None:
 # ---- what a hostile server can do to a client
 
 
-FROM_A_SERVER = {
-    "push-promise": (frame(SETTINGS, flags=ACK) + frame(PUSH_PROMISE, 1, struct.pack("!I", 2) + b"\x82", END_HEADERS), PROTOCOL_ERROR),
-    "request": (request(2), PROTOCOL_ERROR),
-    "answer-to-nothing": (frame(HEADERS, 7, b"\x88", END_HEADERS), PROTOCOL_ERROR),
-    "data-before-an-answer": (frame(DATA, 1, b"x"), PROTOCOL_ERROR),
-    "more-than-the-window": (frame(HEADERS, 1, b"\x88", END_HEADERS) + frame(DATA, 1, bytes(16384)) * 17, FLOW_CONTROL_ERROR),
-    "frame-larger-than-allowed": (frame(HEADERS, 1, bytes(32768)), FRAME_SIZE_ERROR),
-    "pushes-enabled": (settings((2, 1)), PROTOCOL_ERROR),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("script", "code"), list(FROM_A_SERVER.values()), ids=FROM_A_SERVER)
+@pytest.mark.parametrize(
+    ("script", "code"), list(breaches.FROM_A_SERVER.values()), ids=breaches.FROM_A_SERVER
+)
 def test_a_server_that_breaks_the_protocol_is_left_or_its_stream_is_reset(script: bytes, code: int) -> None:
     victim = Victim(Role.CLIENT)
     assert victim.machine.open("10.0.0.1:80", []) == 1

@@ -4,9 +4,10 @@ Turns. ngh2 tells all that a call of it has heard, also behind the frame that br
 frames at a time, and what they brought is judged before the next are. A crowd of requests or of frames ends a turn: then
 not all is heard, and the shell asks again.
 
-Windows. A stream's window is given back as its bytes are ``consumed``. The connection's is as large as all that streams
-may have together, so that it is never what a sender waits for: a few stalled streams would starve the rest. What a
-connection can have on its way through us is bounded by ``Limits.streams`` times ``Limits.stream_window``.
+Windows. A stream's window is given back as its bytes are ``consumed``. The connection's must never be what a sender waits
+for: a few stalled streams would starve the rest. It is twice as large as all that streams may have together, since ngh2
+gives it back by halves. What a connection can have on its way through us is bounded by the streams' windows:
+``Limits.streams`` times ``Limits.stream_window``.
 
 Work in flight. ngh2 forgets a stream as soon as it is reset, and the peer may open the next. What counts here are the
 exchanges whose end the shell has not been told of when it last had its turn; a request beyond ``Limits.streams`` is
@@ -153,7 +154,7 @@ class _Http2(Machine):
             **settings,
         }
         connection.initiate_connection({**settings, Setting.MAX_CONCURRENT_STREAMS: _NO_LIMIT})
-        window = max(limits.connection_window, limits.streams * limits.stream_window)
+        window = max(limits.connection_window, 2 * limits.streams * limits.stream_window)
         connection.set_local_window_size(min(window, _MOST_CREDIT))
         preface, first = b"", connection.data_to_send()
         if role is Role.CLIENT:

@@ -34,6 +34,7 @@ class Patience:
         "_inside",
         "_most_resets",
         "_resets",
+        "_untouched",
         "heads",
         "is_flooded",
         "is_provoked",
@@ -43,6 +44,8 @@ class Patience:
     def __init__(self, preface: int, most_resets: int) -> None:
         self._inside = preface
         """Bytes of a frame, or of the preface, that are still to come."""
+        self._untouched = True
+        """Nothing has come yet."""
         self._header = b""
         self._in_block = False
         """Between HEADERS and the CONTINUATION that ends them."""
@@ -62,6 +65,7 @@ class Patience:
     def portion(self, view: memoryview, at: int) -> int:
         """How far to read on from ``at``: some frames, or all there are. If it then ``is_spent``, nothing more is."""
         end, began = len(view), at
+        self._untouched = False
         most_passed = self.passed + _PORTION_FRAMES
         most_heads = self.heads + _PORTION_HEADS
         while at < end:
@@ -100,7 +104,7 @@ class Patience:
     @property
     def is_inside(self) -> bool:
         """Whether a frame, or a head of several, has begun and not ended."""
-        return bool(self._inside or self._header or self._in_block)
+        return not self._untouched and bool(self._inside or self._header or self._in_block)
 
     @property
     def is_spent(self) -> bool:
