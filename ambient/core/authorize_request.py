@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.http.paths import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 V = TypeVar("V")
+
+_NO_PATH: Final = Path("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,38 @@ def _classes(root_namespaces: Collection[str]) -> frozenset[tuple[str, Target]]:
 
 def authorize_request(policies: Iterable[RequestAuthorization], request: RequestFacts) -> Allowed | Denied:
     """Whether a request passes ``policies``, all of which concern it, and which one says so."""
+    path, facts = request.path.bare, _facts(request.connection)
+    return _judged(policies, lambda _, match: _match_fits(match, request, path, facts))
+
+
+def authorize_connection(
+    policies: Iterable[RequestAuthorization], connection: Connection, server_name: str = ""
+) -> Allowed | Denied:
+    """Whether a connection passes ``policies`` whose requests, if it carries any, nobody sees.
+
+    It may carry all that a DENY speaks of, which therefore denies by what is known of the connection alone; and an ALLOW
+    that speaks of requests allows nothing. Source: Istio makes TCP filters of such rules so.
+    """
+    request = RequestFacts(connection, "", _NO_PATH, server_name=server_name)
+    facts = _facts(connection)
+
+    def test(action: Action, match: RequestMatch) -> bool:
+        known = _of_connection(match)
+        if known == match:
+            return _match_fits(match, request, "", facts)
+        match action:
+            case Action.ALLOW:
+                return False
+            case Action.DENY:
+                return known == RequestMatch() or _match_fits(known, request, "", facts)
+
+    return _judged(policies, test)
+
+
+def _judged(
+    policies: Iterable[RequestAuthorization], test: Callable[[Action, RequestMatch], bool]
+) -> Allowed | Denied:
     ordered = sorted(policies, key=lambda policy: policy.key)
-    path = request.path.bare
-    facts = Facts(
-        request.connection.source_identity, request.connection.source, request.connection.destination
-    )
 
     def first(action: Action, *, dry_run: bool) -> str | None:
         fitting = (
@@ -105,7 +134,9 @@ def authorize_request(policies: Iterable[RequestAuthorization], request: Request
             for policy in ordered
             if policy.action is action
             and policy.dry_run is dry_run
-            and _policy_fits(policy, request, path, facts)
+            and any(
+                all(any(test(action, match) for match in clause) for clause in rule) for rule in policy.rules
+            )
         )
         return next(fitting, None)
 
@@ -122,11 +153,19 @@ def authorize_request(policies: Iterable[RequestAuthorization], request: Request
     return Denied(None, "allow policies exist, but none allowed", would_deny, would_allow)
 
 
-def _policy_fits(policy: RequestAuthorization, request: RequestFacts, path: str, facts: Facts) -> bool:
-    return any(
-        all(any(_match_fits(match, request, path, facts) for match in clause) for clause in rule)
-        for rule in policy.rules
+def _of_connection(match: RequestMatch) -> RequestMatch:
+    """What of a match is known without any request."""
+    return RequestMatch(
+        match.connection,
+        match.remote_ips,
+        match.not_remote_ips,
+        server_names=match.server_names,
+        not_server_names=match.not_server_names,
     )
+
+
+def _facts(connection: Connection) -> Facts:
+    return Facts(connection.source_identity, connection.source, connection.destination)
 
 
 def _match_fits(match: RequestMatch, request: RequestFacts, path: str, facts: Facts) -> bool:
