@@ -33,6 +33,8 @@ class Refusal(Enum):
     NO_TARGET_PORT = "no_target_port"
     NO_ADDRESS = "no_address"
     OTHER_NETWORK = "other_network"
+    NO_ROUTE = "no_route"
+    """Routes of the service lead nowhere; only waypoints ask them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def resolve(
     """Where ``source``'s connection to ``target`` goes; ``pick`` chooses among a service's endpoints."""
     if target.port in OWN_PORTS and _is_self(source, target.ip):
         return Refuse(Refusal.RECURSIVE, f"attempted recursive call to ourselves: {target}")
-    destination = _workload_at(snapshot, target.ip, source.network)
+    destination = workload_at(snapshot, target.ip, source.network)
     service = snapshot.service_at(target.ip, source.network)
     if service is None and destination is None:
         # A workload is known more precisely than any range that it is in.
@@ -89,25 +91,29 @@ def resolve(
         if service.waypoint is not None:
             return _through(snapshot, source, target, service.waypoint, service, pick)
         if not service.passthrough:
-            return _to_service(snapshot, source, target, service, pick)
+            return to_service(snapshot, source, target, service, pick)
     if destination is None:
         return Direct(target, None, service)
-    if destination.waypoint is not None and not _is_behind(source, destination.waypoint):
+    if destination.waypoint is not None and not is_behind(source, destination.waypoint):
         return _through(snapshot, source, target, destination.waypoint, service, pick)
-    return _to_workload(destination, target, service)
+    return to_workload(destination, target, service)
 
 
 def _is_self(source: Workload, ip: IpAddress) -> bool:
     return ip.is_loopback or ip.is_unspecified or ip in source.addresses
 
 
-def _workload_at(snapshot: Snapshot, ip: IpAddress, network: str) -> Workload | None:
-    """A workload in its node's own network shares that address with others: the address does not tell who it is."""
+def workload_at(snapshot: Snapshot, ip: IpAddress, network: str) -> Workload | None:
+    """The workload that an address means.
+
+    One in its node's own network shares that address with others: the address does not tell who it is.
+    """
     workload = snapshot.workload_at(ip, network)
     return None if workload is None or workload.host_network else workload
 
 
-def _to_workload(destination: Workload, target: SocketAddress, service: Service | None) -> Tunnel | Direct:
+def to_workload(destination: Workload, target: SocketAddress, service: Service | None) -> Tunnel | Direct:
+    """To an address of a workload, past any waypoint."""
     match destination.tunnel:
         case TunnelProtocol.HBONE:
             hop = SocketAddress(target.ip, HBONE_PORT)
@@ -121,14 +127,15 @@ def _expected(destination: Workload, service: Service | None) -> frozenset[str]:
     return own if service is None else own.union(service.subject_alt_names)
 
 
-def _to_service(
+def to_service(
     snapshot: Snapshot, source: Workload, target: SocketAddress, service: Service, pick: Pick
 ) -> Tunnel | Direct | Refuse:
+    """To an endpoint of ``service``, past any waypoint; ``target`` has its port, and an address of a like family."""
     drawn = _draw(snapshot, source, service, target, pick)
     if isinstance(drawn, Refuse):
         return drawn
     endpoint, address = drawn
-    return _to_workload(endpoint, address, service)
+    return to_workload(endpoint, address, service)
 
 
 def _draw(
@@ -171,8 +178,8 @@ def _address_of(endpoint: Workload, like: IpAddress) -> IpAddress:
     return next((ip for ip in endpoint.addresses if ip.version == like.version), endpoint.addresses[0])
 
 
-def _is_behind(source: Workload, waypoint: GatewayAddress) -> bool:
-    """Whether ``source`` is that waypoint, which calls the workloads it stands for directly."""
+def is_behind(source: Workload, waypoint: GatewayAddress) -> bool:
+    """Whether ``source`` is that waypoint, which calls what it stands for directly."""
     match waypoint.destination:
         case NetworkAddress():
             return waypoint.destination in source.network_addresses

@@ -43,6 +43,8 @@ def step(refuse: Refuse, target: SocketAddress) -> Step:
             return _no_target_port(service, target.port)
         case Refusal.NO_ADDRESS | Refusal.OTHER_NETWORK:
             return Step(Topic.ENDPOINT, Verdict.FAILS, refuse.detail, of(service))
+        case Refusal.NO_ROUTE:
+            return Step(Topic.ROUTE, Verdict.FAILS, refuse.detail, of(service))
 
 
 def _no_target_port(service: Service, port: int) -> Step:
