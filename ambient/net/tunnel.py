@@ -78,6 +78,7 @@ class TunnelEnd(End):
         "_waiting",
         "answer",
         "given_up",
+        "heard",
     )
 
     def __init__(self, tunnel: Tunnel, stream: int) -> None:
@@ -95,6 +96,20 @@ class TunnelEnd(End):
         self.answer: asyncio.Future[None] | None = None
         self.given_up: Callable[[], None] | None = None
         """Called if the stream is cut before its relay starts."""
+        self.heard: Callable[[], None] | None = None
+        """Called when something has come before its relay starts."""
+
+    @property
+    def early(self) -> bytes:
+        """What has come before its relay starts, which is told of it then."""
+        if len(self._waiting) > 1:
+            self._waiting = [b"".join(self._waiting)]
+        return self._waiting[0] if self._waiting else b""
+
+    @property
+    def finished_early(self) -> bool:
+        """The peer half-closed before its relay starts."""
+        return self._finished_early
 
     def start(self) -> None:
         self._started = True
@@ -185,6 +200,8 @@ class TunnelEnd(End):
                 self._credit()
         else:
             self._waiting.append(bytes(data))
+            if self.heard is not None:
+                self.heard()
 
     def finished(self) -> None:
         """The peer half-closed."""
@@ -192,6 +209,8 @@ class TunnelEnd(End):
             self.relay.finished(self)
         else:
             self._finished_early = True
+            if self.heard is not None:
+                self.heard()
 
     def lost(self, why: str, *, untouched: bool) -> None:
         """The stream was cut, by the peer or with the whole tunnel."""
