@@ -55,6 +55,11 @@ class PodRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """Parent → worker of a waypoint. Descriptors: its listeners."""
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialsChanged:
     """Parent → worker. Descriptor: a sealed memfd with credentials."""
 
@@ -128,6 +133,7 @@ Message: TypeAlias = (
     | Welcome
     | PodAdded
     | PodRemoved
+    | Listening
     | CredentialsChanged
     | CredentialsForgotten
     | RevocationsChanged
@@ -147,6 +153,7 @@ _KINDS: dict[str, Any] = {
         Welcome,
         PodAdded,
         PodRemoved,
+        Listening,
         CredentialsChanged,
         CredentialsForgotten,
         RevocationsChanged,

@@ -145,8 +145,14 @@ class Parent(ABC):
     def begin(self) -> None:
         """Start what is its program's own. ``be`` must be called at some time."""
 
-    async def retire(self) -> None:  # noqa: B027  # Most have nothing to stop.
-        """Stop what is its program's own, before connections are given their time to end."""
+    async def retire(self, sole: contextlib.ExitStack) -> None:
+        """Before connections are given their time to end: from here on the next one may start, and speak for the node."""
+        sole.close()
+        if self._registering is not None:
+            self._registering.cancel()
+
+    async def left(self) -> None:  # noqa: B027  # Most have nothing to say.
+        """All connections have ended."""
 
     @abstractmethod
     def ordered(self, order: Order) -> None:
@@ -175,7 +181,7 @@ class Parent(ABC):
     # --- its life
 
     async def run(self, sole: contextlib.ExitStack) -> None:
-        """Serve until told to stop, then close ``sole``, which keeps others of the same node away, and drain."""
+        """Serve until told to stop, and drain; ``sole`` keeps others of the same node away."""
         settings = self.settings
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -200,12 +206,9 @@ class Parent(ABC):
             raise self._crash
         notify.tell(notify.STOPPING)
         log.info(f"{self.program} stops", drain_seconds=settings.drain_seconds)
-        await self.retire()
-        # From here on the next one may start: it speaks for the node, this one only drains.
-        sole.close()
-        if self._registering is not None:
-            self._registering.cancel()
+        await self.retire(sole)
         await self.workers.stop(settings.drain_seconds)
+        await self.left()
         await admin.stop()
         await self.tasks.stop()
         await self._dialer.close()

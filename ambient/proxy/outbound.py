@@ -10,12 +10,11 @@ from ambient.core import baggage, outbound
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.address import SocketAddress
 from ambient.core.observation import Observation, Party, Reporter, ResponseFlag, Security
-from ambient.core.pki.revocation import Revoked
+from ambient.member import failure
 from ambient.net import sockets
 from ambient.net.pool import PoolKey
 from ambient.net.relay import End, Relay
 from ambient.net.tcp import SocketEnd
-from ambient.net.tunnel import TunnelRefused
 from ambient.telemetry import log
 
 if TYPE_CHECKING:
@@ -96,18 +95,9 @@ class Outbound:
         ]
         try:
             far = await self._pool.open(key, way.authority, headers)
-        except TunnelRefused as error:
-            flag = ResponseFlag.DENY if error.status == 401 else ResponseFlag.CONNECT
-            self._live.failed(seen, flag, error.reason, str(error))
-            sockets.reset(sock)
-        except Revoked as error:
-            self._live.failed(seen, ResponseFlag.CERT_REVOKED, error.reason, f"connection closed: {error}")
-            sockets.reset(sock)
-        except PeerError as error:
-            self._live.failed(seen, ResponseFlag.TLS_FAILURE, error.reason, str(error))
-            sockets.reset(sock)
-        except Unavailable as error:
-            self._live.failed(seen, ResponseFlag.CONNECT, error.reason, _hinted(str(error)))
+        except (PeerError, Unavailable) as error:
+            flag, why = failure.of(error)
+            self._live.failed(seen, flag, error.reason, why)
             sockets.reset(sock)
         except BaseException:
             self._live.failed(seen, ResponseFlag.CONNECT, "cut", LEFT)
@@ -166,9 +156,3 @@ def _own_ip(workload: Workload, near: SocketAddress, target: SocketAddress) -> I
         return near.ip
     own = [ip for ip in workload.addresses if ip.version == target.ip.version]
     return (own or list(workload.addresses) or [near.ip])[0]
-
-
-def _hinted(error: str) -> str:
-    if "timed out" in error:
-        return f"{error}; maybe a NetworkPolicy is blocking HBONE port 15008"
-    return error

@@ -77,6 +77,7 @@ class Registration:
         self._workloads: dict[str, LocalWorkload] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._all_told = asyncio.Event()
         self._link = Link(backoff)
         self.connected = self._link.connected
         """Whether the stream is up."""
@@ -94,12 +95,17 @@ class Registration:
         if self._workloads.pop(uid, None) is not None:
             self._note(uid)
 
+    async def told(self) -> None:
+        """Wait until all has been written that there is to tell."""
+        await self._all_told.wait()
+
     async def run(self) -> None:
         """For ever: keep the stream open, report changes, deliver orders."""
         await self._link.keep_open(self._stream)
 
     def _note(self, uid: str) -> None:
         self._changed.add(uid)
+        self._all_told.clear()
         self._wake.set()
 
     async def _stream(self) -> None:
@@ -125,6 +131,8 @@ class Registration:
             registry_pb2.NodeReport(full=True, upserted=[_message(w) for w in self._workloads.values()])
         )
         while True:
+            if not self._changed:
+                self._all_told.set()
             await self._wake.wait()
             self._wake.clear()
             changed, self._changed = self._changed, set()
