@@ -1,19 +1,24 @@
-"""``ambient waypoint``: make, see and remove L7 proxies of namespaces."""
+"""``ambient waypoint``: make, run, see and remove L7 proxies of namespaces."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ambient.cli import api, exits, manifests, output
+from ambient.cli.login import text_of
 from ambient.cli.output import Output, OutputOption
 from ambient.cli.tables import printable
 from ambient.core.errors import ConfigError, Unavailable
+from ambient.core.join import JoinToken
 
 if TYPE_CHECKING:
     from ambient.rpc.channel import Channel
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from ambient.rpc.mesh import Waypoint, WaypointReplica
 
 app = typer.Typer(
-    help="Make, see and remove waypoints, the L7 proxies of namespaces.",
+    help="Make, run, see and remove waypoints, the L7 proxies of namespaces.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -41,6 +46,130 @@ class WaypointFor(Enum):
     SERVICE = "service"
     WORKLOAD = "workload"
     ALL = "all"
+
+
+@app.command()
+def run(
+    name: Name = NAME,
+    *,
+    namespace: Namespace,
+    control: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of the control plane. Required without --join.", metavar="HOST:PORT"),
+    ] = None,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT where tokens are taken. Default: port 15013 of --control's host."),
+    ] = None,
+    root_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file with the control plane's root certificate. Required without --join.",
+            readable=False,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with a bootstrap token of its node.", readable=False),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            help="What `ambient token create --node NODE` printed, in place of the four options above; - reads it "
+            "from standard input."
+        ),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            help="Its name as a node, as its token has it. Default: waypoint-NAMESPACE-NAME-REPLICA."
+        ),
+    ] = None,
+    replica: Annotated[
+        str | None,
+        typer.Option(help="What tells it from other replicas. Default: the machine's name."),
+    ] = None,
+    service_account: Annotated[
+        str | None, typer.Option(help="Whom it runs as. Default: its own name.")
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(help="Where nodes reach it; may be repeated. Default: the addresses of this machine."),
+    ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="Where it listens; may be repeated. Default: port 15008 on every address."),
+    ] = None,
+    crl: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file with lists of revoked certificates; watched, may be empty or come later.",
+            readable=False,
+        ),
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder for its workers' socket.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Folder for the last snapshot.")] = None,
+    cluster: Annotated[str, typer.Option(help="First part of every workload's uid.")] = "local",
+    trust_domain: Annotated[str, typer.Option(help="Trust domain of the mesh.")] = "cluster.local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core, at least two.")
+    ] = None,
+    admin: Annotated[
+        str, typer.Option(help="Where the admin endpoint listens.", metavar="HOST:PORT")
+    ] = "127.0.0.1:15020",
+    access_log: Annotated[
+        str | None, typer.Option(help="File for the access log. Default: standard output.")
+    ] = None,
+    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="How long connections may take to end at a stop.")
+    ] = 25.0,
+) -> None:
+    """Be a replica of a waypoint, here or anywhere that nodes can reach."""
+    with exits.on_errors(log_format, log_level):
+        from ambient.waypoint import main, start  # noqa: PLC0415  # `ambient --help` must not load it.
+        from ambient.waypoint.settings import Settings  # noqa: PLC0415
+
+        own = f"{namespace}-{name}"
+        run_dir = run_dir or Path(f"/run/ambient/waypoint-{own}")
+        state_dir = state_dir or Path(f"/var/lib/ambient/waypoint-{own}")
+        if join is not None:
+            word = JoinToken.parse(text_of(join))
+            joined = asyncio.run(start.join(word, run_dir, state_dir))
+            node, control, bootstrap = node or word.name, word.control, word.bootstrap
+            trust_domain, root_cert, token_file = word.trust_domain, joined.root_cert, joined.token_file
+        if control is None or root_cert is None:
+            raise typer.BadParameter("give --join, or --control and --root-cert")
+        exits.host_and_port("--control", control)
+        bootstrap = bootstrap or f"{control.rpartition(':')[0]}:15013"
+        exits.host_and_port("--bootstrap", bootstrap)
+        replica = replica or start.replica_name()
+        settings = Settings(
+            run_dir=run_dir,
+            state_dir=state_dir,
+            root_cert=root_cert,
+            crl=crl,
+            token_file=token_file,
+            control=control,
+            bootstrap=bootstrap,
+            trust_domain=trust_domain,
+            workers=workers or max(2, os.cpu_count() or 1),
+            admin=exits.host_and_port("--admin", admin),
+            access_log=access_log,
+            log_format=log_format,
+            log_level=log_level,
+            drain_seconds=drain_seconds,
+            name=name,
+            namespace=namespace,
+            service_account=service_account or name,
+            node=node or f"waypoint-{own}-{replica}",
+            replica=replica,
+            cluster=cluster,
+            addresses=start.addresses(address or ()),
+            listen=start.listening(listen or ()),
+        )
+        asyncio.run(main.serve(settings))
 
 
 @app.command()

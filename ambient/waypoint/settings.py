@@ -1,0 +1,43 @@
+"""What ``ambient waypoint run`` was started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ambient.core.waypoint import service_key
+from ambient.member import parent
+
+if TYPE_CHECKING:
+    from ambient.core.model.address import IpAddress, SocketAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(parent.Settings):
+    """Of one replica."""
+
+    name: str
+    namespace: str
+    service_account: str
+    node: str
+    replica: str
+    """What tells it from the other replicas of its waypoint."""
+    cluster: str
+    addresses: tuple[IpAddress, ...]
+    """Where callers reach it."""
+    listen: tuple[SocketAddress, ...]
+
+    @property
+    def waypoint(self) -> str:
+        """The key of the service that callers know it by."""
+        return service_key(self.namespace, self.name)
+
+    @property
+    def uid(self) -> str:
+        """Of the workload that this replica is."""
+        return f"{self.cluster}/ambient.dev/Workload/{self.namespace}/{self.workload}"
+
+    @property
+    def workload(self) -> str:
+        """Its name."""
+        return f"{self.name}-{self.replica}"
