@@ -13,7 +13,8 @@ import pytest
 from netns.world import MARKER
 from topology import Mesh, MeshNode, Process, Topology, Workload, cgroup, objects
 from topology.leftovers import processes
-from topology.mesh import AMBIENT, READY_SECONDS
+from topology.mesh import AMBIENT
+from topology.teller import READY_SECONDS
 
 from ambient.kernel import loader
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import re
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,24 +14,13 @@ import yaml
 
 from topology import cgroup
 from topology.disk import Disk
-from topology.namespace import entered
 from topology.nodes import Host, Node, Pod, Topology
 from topology.objects import Object
-from topology.process import Process, until
+from topology.process import Process
+from topology.teller import READY_SECONDS, Teller
+from topology.waypoint import Waypoint
 
 AMBIENT = Path(sys.executable).with_name("ambient")
-READY_SECONDS = 30.0
-_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One line of a metrics page."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +132,23 @@ class Mesh:
         node.wait_ready()
         return node
 
+    def waypoint(
+        self,
+        namespace: str,
+        name: str = "waypoint",
+        *,
+        on: Sequence[MeshNode] = (),
+        replicas: int = 1,
+        workers: int = 2,
+        flags: Sequence[object] = (),
+    ) -> Waypoint:
+        """Replicas that run, each in a pod of its own that no node captures; one after another on these nodes, or all."""
+        nodes = on or self.nodes
+        made = Waypoint(self.host.v4, self.root_cert, self.token, namespace, name)
+        for number in range(replicas):
+            made.add(nodes[number % len(nodes)].node, workers=workers, flags=flags)
+        return made
+
     def settle(self, *captured: Workload) -> None:
         """Wait until these workloads are captured and every connected node knows that they speak HBONE."""
         for workload in captured:
@@ -165,7 +168,7 @@ class Mesh:
 
 
 @dataclass
-class MeshNode:
+class MeshNode(Teller):
     """A node of the mesh: its daemon, its proxy, and how to ask and disturb them."""
 
     mesh: Mesh
@@ -201,6 +204,14 @@ class MeshNode:
     @property
     def name(self) -> str:
         return self.node.mesh_name
+
+    @property
+    def netns(self) -> Path:
+        return self.node.netns
+
+    @property
+    def programs(self) -> Sequence[Process]:
+        return [process for process in (self.daemon, self.proxy) if process is not None]
 
     # ---- processes
 
@@ -290,77 +301,3 @@ class MeshNode:
             lambda: any(pod["uid"] == workload.uid and pod["capture"] == capture for pod in self.get_json("/pods")),
             f"{workload.uid} to be {capture}",
         )  # fmt: skip
-
-    # ---- what the proxy tells
-
-    def get(self, path: str, method: str = "GET") -> tuple[int, bytes]:
-        """A page of the admin endpoint, from inside the node."""
-        with entered(self.node.netns):
-            connection = http.client.HTTPConnection(*self.admin, timeout=10)
-            try:
-                connection.request(method, path)
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except (ConnectionError, http.client.BadStatusLine) as error:
-                return 0, str(error).encode()
-            finally:
-                connection.close()
-
-    def get_json(self, path: str) -> Any:
-        status, body = self.get(path)
-        return json.loads(body) if status == 200 else []
-
-    def dump(self) -> dict[str, Any]:
-        status, body = self.get("/config_dump")
-        assert status == 200, body
-        found: dict[str, Any] = json.loads(body)
-        return found
-
-    def wait_for_dump(self, part: str, wanted: Callable[[dict[str, Any]], bool], what: str) -> None:
-        self.wait(lambda: any(wanted(one) for one in self.dump()[part]), what)
-
-    def samples(self) -> list[Sample]:
-        status, body = self.get("/metrics")
-        if status != 200:
-            return []
-        matches = (_SAMPLE.match(line) for line in body.decode().splitlines())
-        return [
-            Sample(match[1], dict(_LABEL.findall(match[2] or "")), float(match[3]))
-            for match in matches
-            if match is not None
-        ]
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels."""
-        return sum(
-            sample.value
-            for sample in self.samples()
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    def wait_for_metric(self, value: float, name: str, **labels: str) -> None:
-        self.wait(lambda: self.metric(name, **labels) >= value, f"{name}{labels} to reach {value:g}")
-
-    def access_lines(self, **fields: object) -> list[dict[str, Any]]:
-        """Lines of the access log with these fields; a dot of a field's name is written as two underscores."""
-        wanted = {name.replace("__", "."): value for name, value in fields.items()}
-        if not self.access_log.exists():
-            return []
-        whole = self.access_log.read_text().rpartition("\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        return [line for line in lines if wanted.items() <= line.items()]
-
-    def wait_for_access(self, **fields: object) -> dict[str, Any]:
-        self.wait(lambda: self.access_lines(**fields), f"an access-log line with {fields}")
-        return self.access_lines(**fields)[-1]
-
-    def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for something of this node; what its processes said is part of the error."""
-        deadline = time.monotonic() + READY_SECONDS
-        for process in (self.daemon, self.proxy):
-            assert process is None or process.running, f"{process.name} ended: {process.tail()}"
-        try:
-            until(condition, deadline - time.monotonic(), what)
-        except AssertionError as error:
-            tails = [process.tail() for process in (self.daemon, self.proxy) if process is not None]
-            raise AssertionError(f"node {self.name}: {error}\n" + "\n".join(tails)) from None

@@ -49,6 +49,30 @@ def service(
     }
 
 
+def waypoint(namespace: str, name: str = "waypoint", *, waypoint_for: str = "service") -> Object:
+    """A Gateway that is a waypoint."""
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"ambient.dev/waypoint-for": waypoint_for},
+        },
+        "spec": {
+            "gatewayClassName": "ambient-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    }
+
+
+def behind(made: Object, waypoint: str) -> Object:
+    """An object that asks for a waypoint, by its label."""
+    metadata = {**made["metadata"]}
+    metadata["labels"] = {**metadata.get("labels", {}), "ambient.dev/use-waypoint": waypoint}
+    return {**made, "metadata": metadata}
+
+
 def workload_entry(
     namespace: str, name: str, address: object, *, labels: Mapping[str, str] | None = None, **spec: object
 ) -> Object:
