@@ -46,9 +46,9 @@ def allowed(budget: RatioBudget, requests: int) -> float:
     return budget.ratio * requests + budget.least_per_second * budget.window.total_seconds()
 
 
-def admits(budget: ConcurrencyBudget, requests: int, retries: int) -> bool:
-    """Whether a retry may join those under way; ``requests`` counts all that are, waiting ones and retries too."""
-    return retries < max(budget.least, math.floor(budget.ratio * requests + _TOLERANCE))
+def most(budget: ConcurrencyBudget, requests: int) -> int:
+    """How many retries may be under way; ``requests`` counts all that are, waiting ones and retries too."""
+    return max(budget.least, math.floor(budget.ratio * requests + _TOLERANCE))
 
 
 def slice_of(budget: RatioBudget) -> float:
