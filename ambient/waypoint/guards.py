@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _BARRED_SECONDS: Final = 1.0
 """How long an endpoint is not asked about again that is waiting for its probe."""
-_FORGET_SECONDS: Final = 10.0
+_BUDGETS: Final = 64
+"""Different ones that requests of one guard name; each change of configuration may bring others."""
 
 
 class Guard:
@@ -33,18 +34,18 @@ class Guard:
         self,
         key: str,
         policy: TrafficPolicy,
-        own_budget: RetryBudget | None,
+        budget_key: str,
         ledger: Ledger,
         chance: Callable[[], float],
     ) -> None:
         self.policy = policy
-        self.budget: RetryBudget = own_budget or policy.budget or budget.DEFAULT_BUDGET
         self._key, self._ledger, self._chance = key, ledger, chance
-        self._budget_key = f"budget\0{key}"
+        self._budget_key = f"budget\0{budget_key}"
         self._board = ledger.board
         self._scope = self._board.scope(key)
         self._gauge = ledger.gauges.of(key)
-        self._untold, self._since, self._told_until = 0, 0.0, 0.0
+        self._untold: dict[RatioBudget, _Untold] = {}
+        self._last: tuple[RatioBudget | None, _Untold] = None, _Untold()
         self._out: frozenset[str] = frozenset()
         self._seen, self._stands_until = -1, 0.0
         self._barred: dict[str, float] = {}
@@ -65,25 +66,39 @@ class Guard:
 
     # Retries
 
-    def began(self, now: float) -> None:
-        """A request has come (no retry of one): the budget grows."""
-        if now >= self._told_until:
-            self._tell(now)
-        if not self._untold:
-            self._since = now
-        self._untold += 1
+    def began(self, now: float, own: RetryBudget | None = None) -> None:
+        """A request has come (no retry of one): the budget grows.
 
-    def retry(self, now: float) -> bool:
-        """Whether a request may be sent again; if so it is a RETRY under way, to be given back when that is over."""
-        if not self._gauge.take(Kind.RETRY, self._most_retries()):
-            return False
-        rule = self.budget
+        ``own`` is a budget that stands in place of the policy's. Of every sort there is one for each budget key.
+        """
+        rule = self._budget(own)
         if isinstance(rule, RatioBudget):
-            self._tell(now)
-            if not self._ledger.step(self._budget_key, lambda state: budget.take(rule, state, now), now):
-                self._gauge.give(Kind.RETRY)
-                return False
-        return True
+            untold = self._last[1] if rule is self._last[0] else self._untold_of(rule)
+            if now >= untold.told_until:
+                self._tell(rule, untold, now)
+            if not untold.requests:
+                untold.since = now
+            untold.requests += 1
+
+    def retry(self, now: float, own: RetryBudget | None = None) -> bool:
+        """Whether a request may be sent again; if so it is a RETRY under way, to be given back when that is over."""
+        rule, limit = self._budget(own), self.policy.limits.retries
+        match rule:
+            case ConcurrencyBudget():
+                under_way = self._gauge.total(Kind.REQUEST) + self._gauge.total(Kind.PENDING)
+                most = budget.most(rule, under_way)
+                return self._gauge.take(Kind.RETRY, most if limit is None else min(limit, most))
+            case RatioBudget():
+                if not self._gauge.take(Kind.RETRY, limit):
+                    return False
+                untold = self._untold.get(rule)
+                if untold is not None:
+                    self._tell(rule, untold, now)
+                key = self._key_of(rule)
+                allowed = self._ledger.step(key, lambda state: budget.take(rule, state, now), now)
+                if not allowed:
+                    self._gauge.give(Kind.RETRY)
+                return allowed
 
     # Endpoints
 
@@ -175,26 +190,28 @@ class Guard:
             self._out = found
         self._seen, self._stands_until = version, min(until.values(), default=float("inf"))
 
-    def _tell(self, now: float) -> None:
-        rule = self.budget
-        if not isinstance(rule, RatioBudget):
-            self._untold = 0
-            return
-        if self._untold:
-            count, since = self._untold, self._since
-            self._untold = 0
-            self._ledger.step(
-                self._budget_key, lambda state: (budget.seen(rule, state, count, since, now), None), now
-            )
-        self._told_until = now + budget.slice_of(rule)
+    def _budget(self, own: RetryBudget | None) -> RetryBudget:
+        return own or self.policy.budget or budget.DEFAULT_BUDGET
 
-    def _most_retries(self) -> int | None:
-        limit = self.policy.limits.retries
-        if not isinstance(self.budget, ConcurrencyBudget):
-            return limit
-        under_way = self._gauge.total(Kind.REQUEST) + self._gauge.total(Kind.PENDING)
-        most = budget.most(self.budget, under_way)
-        return most if limit is None else min(limit, most)
+    def _untold_of(self, rule: RatioBudget) -> _Untold:
+        if len(self._untold) >= _BUDGETS:
+            self._untold.clear()
+        untold = self._untold.setdefault(rule, _Untold())
+        self._last = rule, untold
+        return untold
+
+    def _key_of(self, rule: RatioBudget) -> str:
+        # What is counted in slices of another length is another thing.
+        return f"{self._budget_key}\0{rule.window.total_seconds()}"
+
+    def _tell(self, rule: RatioBudget, untold: _Untold, now: float) -> None:
+        if untold.requests:
+            count, since = untold.requests, untold.since
+            untold.requests = 0
+            self._ledger.step(
+                self._key_of(rule), lambda state: (budget.seen(rule, state, count, since, now), None), now
+            )
+        untold.told_until = now + budget.slice_of(rule)
 
     def _endpoint_key(self, kind: str, uid: str) -> str:
         return f"{kind}\0{self._key}\0{uid}"
@@ -203,30 +220,40 @@ class Guard:
 _ALLOWED: Final = Allowed()
 
 
+class _Untold:
+    """Requests that other workers have not been told of: late by a slice of the window at most, which spares a step each."""
+
+    __slots__ = ("requests", "since", "told_until")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.since = 0.0
+        self.told_until = 0.0
+
+
 class Guards:
     """All guards of one worker, and rate limits."""
 
     def __init__(self, ledger: Ledger, chance: Callable[[], float]) -> None:
         self._ledger, self._chance = ledger, chance
-        self._held: dict[str, tuple[TrafficPolicy, RetryBudget | None, Guard]] = {}
-        self._forgets_at = 0.0
+        self._held: dict[str, tuple[TrafficPolicy, Guard]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def of(self, key: str, policy: TrafficPolicy, own_budget: RetryBudget | None = None) -> Guard:
+    def of(self, key: str, policy: TrafficPolicy, budget_key: str | None = None) -> Guard:
         """The guard of a service (or a port or subset of it, as the key says) with a policy.
 
-        ``own_budget`` stands in place of the policy's; where neither is, there is a default.
+        ``budget_key`` is whose retry budget it is, which several guards may share; None: its own.
         """
         held = self._held.get(key)
-        if held is not None and held[0] is policy and held[1] is own_budget:
-            return held[2]
-        if held is not None and held[0] == policy and held[1] == own_budget:
-            self._held[key] = (policy, own_budget, held[2])
-            return held[2]
-        guard = Guard(key, policy, own_budget, self._ledger, self._chance)
-        self._held[key] = (policy, own_budget, guard)
+        if held is not None and held[0] is policy:
+            return held[1]
+        if held is not None and held[0] == policy:
+            guard = held[1]
+        else:
+            guard = Guard(key, policy, key if budget_key is None else budget_key, self._ledger, self._chance)
+        self._held[key] = (policy, guard)
         return guard
 
     def keep(self, keys: Collection[str], now: float) -> None:

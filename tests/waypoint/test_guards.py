@@ -36,8 +36,8 @@ def workers() -> Iterator[list[Guards]]:
     os.close(memory)
 
 
-def both(workers: list[Guards], policy: TrafficPolicy, **fields) -> list[Guard]:
-    return [guards.of("s", policy, **fields) for guards in workers]
+def both(workers: list[Guards], policy: TrafficPolicy) -> list[Guard]:
+    return [guards.of("s", policy) for guards in workers]
 
 
 def test_limits_hold_for_all_workers(workers):
@@ -52,10 +52,10 @@ def test_limits_hold_for_all_workers(workers):
     assert other.under_way(Kind.REQUEST) == 3
 
 
-def retries(guard: Guard, now: float) -> int:
+def retries(guard: Guard, now: float, own: RatioBudget | None = None) -> int:
     """All that may be at once, each over at once."""
     count = 0
-    while guard.retry(now):
+    while guard.retry(now, own):
         guard.give(Kind.RETRY)
         count += 1
         assert count < 10_000
@@ -70,19 +70,29 @@ def test_without_a_budget_there_is_one(workers):
     assert retries(other, 50.0) == 0
 
 
-def test_requests_of_all_workers_make_the_budget(workers):
+@pytest.mark.parametrize("is_own", [True, False], ids=["own", "policy"])
+def test_requests_of_all_workers_make_the_budget(workers, is_own):
     rule = RatioBudget(0.5, 0, timedelta(seconds=9))
-    one, other = both(workers, TrafficPolicy(budget=ConcurrencyBudget(1, 9)), own_budget=rule)
-    assert one.budget is rule
+    own = rule if is_own else None
+    one, other = both(workers, TrafficPolicy(budget=ConcurrencyBudget(1, 9) if is_own else rule))
     for _ in range(10):
-        one.began(50.0)
-        other.began(50.0)
-    assert retries(other, 50.1) == 5, "what others have not told yet is not there"
-    one.began(51.5)
-    one.began(53.0)
-    assert retries(other, 53.0) == 5
-    assert retries(one, 53.0) == 1
-    assert retries(one, 70.0) == 0
+        one.began(50.0, own)
+        other.began(50.0, own)
+    assert retries(other, 50.1, own) == 5, "what others have not told yet is not there"
+    one.began(51.5, own)
+    one.began(53.0, own)
+    assert retries(other, 53.0, own) == 5
+    assert retries(one, 53.0, own) == 1
+    assert retries(one, 70.0, own) == 0
+
+
+def test_subsets_may_share_a_budget(workers):
+    guards, _ = workers
+    v1, v2 = (guards.of(name, TrafficPolicy(), "s") for name in ("s|v1", "s|v2"))
+    assert retries(v1, 5.0) == 100
+    assert retries(v2, 5.0) == 0
+    minute = RatioBudget(0.2, 1, timedelta(minutes=1))
+    assert retries(v2, 5.0, minute) == 60, "one over another time is another"
 
 
 def test_retries_under_way_are_a_share_of_the_requests(workers):
@@ -105,8 +115,8 @@ def test_a_limit_on_retries_holds_beside_the_budget(workers):
 
 
 def test_a_retry_that_the_budget_refuses_is_not_under_way(workers):
-    one, _ = both(workers, TrafficPolicy(), own_budget=RatioBudget(0, 0, timedelta(seconds=1)))
-    assert not one.retry(1)
+    one, _ = both(workers, TrafficPolicy())
+    assert not one.retry(1, RatioBudget(0, 0, timedelta(seconds=1)))
     assert one.under_way(Kind.RETRY) == 0
 
 
@@ -236,7 +246,6 @@ def test_a_guard_stays_while_its_policy_does(workers):
     same = TrafficPolicy(outlier=Outlier(consecutive_5xx=3, most_ejected_percent=50))
     assert guards.of("s", same) is first
     assert guards.of("s", BREAKS) is not first
-    assert guards.of("s", BREAKS, RatioBudget(1, 1, timedelta(seconds=1))).budget != first.budget
     guards.of("t", EJECTS)
     guards.keep(["t"], 1.0)
     assert len(guards) == 1

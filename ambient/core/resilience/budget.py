@@ -51,6 +51,11 @@ def most(budget: ConcurrencyBudget, requests: int) -> int:
     return max(budget.least, math.floor(budget.ratio * requests + _TOLERANCE))
 
 
+def admits(budget: ConcurrencyBudget, requests: int, retries: int) -> bool:
+    """Whether a retry may join so many."""
+    return retries < most(budget, requests)
+
+
 def slice_of(budget: RatioBudget) -> float:
     """The seconds in which requests may be told of together without another answer to come of it."""
     return max(budget.window.total_seconds(), 0.001) / _WITHIN

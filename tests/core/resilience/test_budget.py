@@ -93,4 +93,6 @@ def test_over_no_window_are_retries_more_than_their_share(moves, ratio, least):
     ],
 )
 def test_retries_under_way_are_a_share_of_all(ratio, least, requests, most):
-    assert budget.most(ConcurrencyBudget(ratio, least), requests) == most
+    rule = ConcurrencyBudget(ratio, least)
+    assert budget.most(rule, requests) == most
+    assert [n for n in range(50) if budget.admits(rule, requests, n)] == list(range(most))
