@@ -176,7 +176,9 @@ def _match_fits(match: RequestMatch, request: RequestFacts, path: str, facts: Fa
 
 def _fields(match: RequestMatch, request: RequestFacts, path: str) -> Iterator[bool]:
     token = request.token
-    principal = () if token is None else (f"{token.issuer}/{token.subject}",)
+    # Of half a name nothing is the principal, not even for "*". Source: Istio.
+    is_named = token is not None and token.issuer and token.subject
+    principal = (f"{token.issuer}/{token.subject}",) if token is not None and is_named else ()
     remote = request.remote or request.connection.source.ip
     yield _holds(match.remote_ips, match.not_remote_ips, (remote,), _is_in)
     yield _holds(match.request_principals, match.not_request_principals, principal, _text_fits)

@@ -114,6 +114,13 @@ def test_a_match_fits(one, expected):
     assert (fits(one, GET), fits(one, BARE)) == expected
 
 
+@pytest.mark.parametrize("token", [Token("issuer", ""), Token("", "ann"), Token("", "")])
+def test_a_token_without_issuer_or_subject_is_nobodys(token):
+    asked = replace(GET, token=token)
+    assert not fits(RequestMatch(request_principals=PRESENT), asked)
+    assert fits(RequestMatch(not_request_principals=PRESENT), asked)
+
+
 @pytest.mark.parametrize(
     ("template", "fitting", "others"),
     [
