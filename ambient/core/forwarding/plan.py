@@ -92,6 +92,7 @@ class Unverified:
     detail: str
     challenge: str = "Bearer"
     """For ``www-authenticate``."""
+    status: int = Reason.BAD_TOKEN.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,8 @@ class Planner:
             verified = checks.token(self._tokens, head)
             if isinstance(verified, Unverified):
                 challenge = (("www-authenticate", verified.challenge),)
-                return Answered(refuse(Reason.BAD_TOKEN, verified.detail, headers=challenge), notes)
+                refused = refuse(Reason.BAD_TOKEN, verified.detail, headers=challenge)
+                return Answered(replace(refused, status=verified.status), notes)
             notes.token, forced = verified.token, verified.edit
         if self._authorizations:
             denied = self._denied(client, head, path, headers, remote, notes)

@@ -451,6 +451,9 @@ def test_a_bad_token_is_refused():
         "Jwt is expired",
     )
     assert plan.answer.headers == (("www-authenticate", 'Bearer error="invalid_token"'),)
+    forbidden = Unverified("Audiences in Jwt are not allowed", status=403)
+    plan = answered(policies=TOKENS, with_=checks(token=lambda _rules, _head: forbidden))
+    assert (plan.answer.status, plan.answer.reason) == (403, Reason.BAD_TOKEN)
 
 
 LIMIT = RateLimit("shop/slow/all", 10, timedelta(seconds=1), 20)
