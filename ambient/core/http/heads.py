@@ -236,7 +236,7 @@ def _upgrade(found: Fields) -> str:
     return offered[0] if fields.is_token(name) and (not version or fields.is_token(version)) else ""
 
 
-def read_response(head: bytes, limits: Limits, method: str) -> Answered | Refusal:
+def read_response(head: bytes, limits: Limits) -> Answered | Refusal:
     """What a head says that a ``response_scanner`` has found the end of; of a ``Refusal`` its detail counts."""
     is_old, status = head.startswith(b"HTTP/1.0"), int(head[9:12])
     raw = _parse(httptools.HttpResponseParser, head)
@@ -265,9 +265,7 @@ def read_response(head: bytes, limits: Limits, method: str) -> Answered | Refusa
         found.headers = fields.without_nominated(found)
         if status == 101 and "upgrade" in options:
             upgrade = _upgrade(found)
-    if method == "HEAD" or status == 304:
-        is_chunked = False
-    elif status == 204:
+    if status == 204:
         length = 0
     return Answered(
         ResponseHead(status, tuple(found.headers), length),

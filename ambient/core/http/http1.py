@@ -622,7 +622,7 @@ class Http1Client(_Connection, ClientMachine):
             if isinstance(end, Refusal):
                 self._broken(end, events)
                 return
-            answered = heads.read_response(data[self._at : end], self._limits, request.method)
+            answered = heads.read_response(data[self._at : end], self._limits)
             if isinstance(answered, Refusal):
                 self._broken(answered, events)
                 return

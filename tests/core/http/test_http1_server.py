@@ -527,6 +527,7 @@ def test_what_is_asked_of_a_stream_that_is_over_is_passed_over() -> None:
     [
         ResponseHead(200, (("x", "a\r\nb: c"),)),
         ResponseHead(200, (("x", "a\nb"),)),
+        ResponseHead(200, (("x", "a\rb"),)),
         ResponseHead(200, (("x", "a\0"),)),
         ResponseHead(200, (("x y", "a"),)),
         ResponseHead(200, (("", "a"),)),
@@ -715,6 +716,15 @@ def test_a_crowd_of_chunks_is_heard_in_turns() -> None:
     ]
 
 
+def test_what_nobody_will_consume_stops_no_reading() -> None:
+    machine = Http1Server(Limits(stream_window=10))
+    told(machine, [with_lines(b"Host: web", b"Content-Length: 50") + bytes(20)], consume=False)
+    assert not machine.wants_more
+    answer(machine, 1)
+    assert machine.wants_more
+    assert told(machine, [bytes(30)]) == [MessageEnded(1)]
+
+
 # 11: expectations and answers that come early
 
 
@@ -783,12 +793,13 @@ def test_what_comes_of_a_request_behind_its_answer_is_thrown_away() -> None:
     ]
 
 
-def test_no_more_is_thrown_away_than_is_worth_it() -> None:
+@pytest.mark.parametrize("more", [b"x", bytes(1_000_000)], ids=["in-the-middle", "at-its-end"])
+def test_no_more_is_thrown_away_than_is_worth_it(more: bytes) -> None:
     machine = Http1Server()
     told(machine, [with_lines(b"Host: web", b"Content-Length: 1000000")])
     answer(machine, 1)
     assert told(machine, [bytes(http1.LINGER)]) == []
-    (cut,) = told(machine, [b"x"])
+    (cut,) = told(machine, [more])
     assert isinstance(cut, MessageCut)
     assert cut.fault is Fault.OVERLOADED
     assert machine.is_over
@@ -896,8 +907,11 @@ def test_a_request_that_is_answered_does_not_expire() -> None:
 def test_what_was_said_as_if_an_upgrade_was_taken_is_no_request() -> None:
     machine = Http1Server()
     told(machine, [WEBSOCKET + GET])
-    said = answer(machine, 1)
-    assert b"connection: close" in said
+    assert not machine.wants_more
+    machine.respond(1, ResponseHead(200))
+    assert machine.wants_more
+    machine.finish(1)
+    assert b"connection: close" in written(machine)
     assert not machine.is_over
     assert all_told(machine) == [MessageEnded(1)]
     assert machine.is_over
