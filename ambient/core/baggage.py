@@ -1,6 +1,6 @@
 """Headers of a CONNECT request that say who calls and why: ``baggage``, ``forwarded`` and ``traceparent``.
 
-They feed telemetry and are never trusted for a decision. Parsing takes anything: what is not well formed is as if it
+They feed telemetry, and no decision lets anybody in for what they say. Parsing takes anything: what is not well formed is as if it
 had not been sent.
 """
 

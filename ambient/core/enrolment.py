@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from ambient.core.authorize import Connection, Denied, authorize
+from ambient.core.authorize import Connection
+from ambient.core.inbound import recheck
 from ambient.core.model.pod import Capture, OlderConnection
 
 if TYPE_CHECKING:
@@ -115,5 +116,5 @@ def forbidden(
         older
         for older in connections
         if older.inbound
-        and isinstance(authorize(snapshot, workload, Connection(None, older.remote, older.local)), Denied)
+        and recheck(snapshot, workload, Connection(None, older.remote, older.local)) is not None
     )

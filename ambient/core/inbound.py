@@ -1,22 +1,25 @@
 """Whether a connection that arrives for a workload of this node is let in.
 
-The same questions are asked of a live connection when a new snapshot comes (``recheck``).
+What is behind a waypoint takes connections from that waypoint alone: of calls to a service, what its waypoint sends,
+and of calls to the workload's own address, what the workload's. The same questions are asked of a live connection when a new snapshot comes (``recheck``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ambient.core import authority
 from ambient.core.authorize import Allowed, Connection, Denied, authorize
 from ambient.core.baggage import parse_forwarded
-from ambient.core.model.address import SocketAddress
+from ambient.core.model.address import GatewayAddress, SocketAddress
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.service import Service
+from ambient.core.model.settings import Permission
 from ambient.core.observation import ResponseFlag
 from ambient.core.ports import OWN_PORTS, target_port
+from ambient.core.waypoints import identities
 
 if TYPE_CHECKING:
     from ambient.core.model.workload import Workload
@@ -35,6 +38,8 @@ class Rejection(Enum):
     UNKNOWN_SERVICE = "unknown_service"
     NO_TARGET_PORT = "no_target_port"
     DENIED = "denied"
+    WAYPOINT_BYPASS = "waypoint_bypass"
+    """It did not come through the waypoint."""
     NOT_SERVED = "not_served"
     """A waypoint was asked for what is not behind it."""
 
@@ -52,7 +57,7 @@ class TunnelRequest:
     local: SocketAddress
     """The address of ours that the peer dialled."""
     forwarded: str = ""
-    """The ``forwarded`` header; only names the service in telemetry."""
+    """The ``forwarded`` header: it names the service that the client meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +131,21 @@ def admit_plaintext(
     return _admit(snapshot, workload, Connection(None, source, destination), None)
 
 
-def recheck(snapshot: Snapshot, workload: Workload, connection: Connection) -> Reject | None:
+def recheck(
+    snapshot: Snapshot, workload: Workload, connection: Connection, meant: Service | None = None
+) -> Reject | None:
     """Why a live connection that was let in must be cut under ``snapshot``; None: it may stay.
 
-    ``connection`` goes to the ``target`` of its ``Admit``. That a service changed its ports cuts nobody.
+    ``connection`` goes to the ``target`` of its ``Admit``, and ``meant`` is the service of that. That a service changed
+    its ports cuts nobody, nor does it that the last replica of a waypoint goes: what that sent ends in order.
     """
     identity = connection.source_identity
     if identity is not None and identity.trust_domain != workload.trust_domain:
         return reject(Rejection.TRUST_DOMAIN, _foreign(identity, workload))
+    service = None if meant is None else snapshot.services.get(meant.key)
+    passed = _passed_by(snapshot, workload, connection, service)
+    if passed is not None and identities(snapshot, passed.waypoint):
+        return passed.rejection
     match authorize(snapshot, workload, connection):
         case Allowed():
             return None
@@ -149,12 +161,53 @@ def _admit(
         return reject(Rejection.IP_MISMATCH, f"ip mismatch: {target.ip} is not an address of {workload.uid}")
     if target.port in OWN_PORTS:
         return reject(Rejection.RECURSIVE, f"attempted recursive call to ourselves: {target}")
+    passed = _passed_by(snapshot, workload, connection, service)
+    if passed is not None:
+        return passed.rejection
     match authorize(snapshot, workload, connection):
         case Allowed(policy, would_deny, would_allow):
             return Admit(target, policy, service, would_deny, would_allow)
         case Denied(policy, why, would_deny, would_allow):
             rejection = reject(Rejection.DENIED, f"connection closed due to policy rejection: {why}", policy)
             return replace(rejection, would_deny=would_deny, would_allow=would_allow)
+
+
+class _Passed(NamedTuple):
+    """The waypoint that a connection should have come through, and did not; and what is behind it."""
+
+    waypoint: GatewayAddress
+    what: str
+
+    @property
+    def rejection(self) -> Reject:
+        return reject(
+            Rejection.WAYPOINT_BYPASS,
+            f"waypoint bypass: {self.what} is behind waypoint {self.waypoint.destination}, and the connection did not "
+            "come through it; call from a workload of the mesh, or set waypointBypass of MeshConfig to allow",
+        )
+
+
+def _passed_by(
+    snapshot: Snapshot, workload: Workload, connection: Connection, service: Service | None
+) -> _Passed | None:
+    """Where the service that was meant is not behind a waypoint, nobody is asked for the workload's own.
+
+    A caller's node says which service was meant, and gains nothing by a wrong word: where the workload serves a bare one
+    on this port, everybody may call it so.
+    """
+    if snapshot.settings.waypoint_bypass is Permission.ALLOW:
+        return None
+    if service is not None and _is_served_on(workload, connection.destination.port, service):
+        waypoint, what = service.waypoint, f"service {service.key} at {workload.uid}"
+    else:
+        waypoint, what = workload.waypoint, f"workload {workload.uid}"
+    if waypoint is None or connection.source_identity in identities(snapshot, waypoint):
+        return None
+    return _Passed(waypoint, what)
+
+
+def _is_served_on(workload: Workload, port: int, service: Service) -> bool:
+    return any(target_port(service, workload, one.service_port) == port for one in service.ports)
 
 
 _ANSWERS = {
@@ -167,6 +220,7 @@ _ANSWERS = {
     Rejection.UNKNOWN_SERVICE: (503, ResponseFlag.CONNECT),
     Rejection.NO_TARGET_PORT: (503, ResponseFlag.CONNECT),
     Rejection.DENIED: (401, ResponseFlag.DENY),
+    Rejection.WAYPOINT_BYPASS: (401, ResponseFlag.DENY),
     Rejection.NOT_SERVED: (404, ResponseFlag.CONNECT),
 }
 

@@ -16,6 +16,7 @@ from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.observation import ResponseFlag
 from ambient.core.ports import HBONE_PORT, OWN_PORTS, target_port
+from ambient.core.waypoints import locate
 
 if TYPE_CHECKING:
     from ambient.core.balance import Pick
@@ -196,7 +197,7 @@ def _through(
     pick: Pick,
 ) -> Tunnel | Refuse:
     """By way of a waypoint, which is asked for what the client meant."""
-    found = _locate(snapshot, waypoint)
+    found = locate(snapshot, waypoint)
     match found:
         case Workload():
             if found.network != source.network:
@@ -217,14 +218,6 @@ def _through(
         case None:
             detail = f"unknown waypoint: {waypoint.destination}"
             return Refuse(Refusal.UNKNOWN_WAYPOINT, detail, service=service)
-
-
-def _locate(snapshot: Snapshot, waypoint: GatewayAddress) -> Service | Workload | None:
-    match waypoint.destination:
-        case NetworkAddress(network, ip):
-            return snapshot.service_at(ip, network) or snapshot.workload_at(ip, network)
-        case str(key):
-            return snapshot.services.get(key)
 
 
 def _waypoint_ip(waypoint: GatewayAddress, target: SocketAddress) -> IpAddress:

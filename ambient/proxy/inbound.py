@@ -86,12 +86,14 @@ class Inbound(Host[LocalPod]):
                 self.live.opened(pod.uid, seen, relay, connection, policy)
                 relay.start()
 
-    def overtaken(self, snapshot: Snapshot, pod: LocalPod, connection: Connection) -> inbound.Reject | None:
+    def overtaken(
+        self, snapshot: Snapshot, pod: LocalPod, connection: Connection, service: Service | None = None
+    ) -> inbound.Reject | None:
         """Why what ``snapshot`` let in must not be carried under the one that came while it was dialled."""
         workload = self.world.workload(pod)
         if self.world.snapshot is snapshot or workload is None:
             return None
-        return inbound.recheck(self.world.snapshot, workload, connection)
+        return inbound.recheck(self.world.snapshot, workload, connection, service)
 
     def failed(
         self,
@@ -144,7 +146,7 @@ class Inbound(Host[LocalPod]):
                     far.reset()
                     return
                 connection = Connection(identity, ends.peer, target)
-                if (rejection := self.overtaken(snapshot, at, connection)) is not None:
+                if (rejection := self.overtaken(snapshot, at, connection, service)) is not None:
                     tunnel.refuse(asked.stream, rejection.status)
                     live.failed(seen, rejection.flag, rejection.why.value, rejection.detail, rejection.policy)
                     far.reset()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ambient.core import inbound
 from ambient.core.authorize import Connection
+from ambient.core.waypoints import identities
 
 if TYPE_CHECKING:
     from ambient.core.snapshot import Snapshot
@@ -14,11 +15,30 @@ if TYPE_CHECKING:
 
 
 def concerned(before: Snapshot, after: Snapshot, live: Live[Connection]) -> Iterator[Carried[Connection]]:
-    """Inbound ones of pods whose workload changed, or all if a policy did."""
-    policies_changed = before.authorizations is not after.authorizations
+    """Inbound ones of pods whose workload or waypoint changed, or all if a policy did."""
+    all_may = before.authorizations is not after.authorizations or before.settings != after.settings
     for uid in live.counts():
-        if policies_changed or before.workloads.get(uid) is not after.workloads.get(uid):
+        if all_may or _changed(before, after, uid):
             yield from (one for one in live.of(uid) if one.question is not None)
+
+
+def _changed(before: Snapshot, after: Snapshot, uid: str) -> bool:
+    workload = after.workloads.get(uid)
+    if before.workloads.get(uid) is not workload:
+        return True
+    if workload is None:
+        return False
+    gateways = [workload.waypoint]
+    for key in workload.services:
+        service = after.services.get(key)
+        if before.services.get(key) is not service:
+            return True
+        gateways.append(None if service is None else service.waypoint)
+    return any(
+        identities(before, waypoint) != identities(after, waypoint)
+        for waypoint in dict.fromkeys(gateways)
+        if waypoint is not None
+    )
 
 
 def judge(snapshot: Snapshot, carried: Carried[Connection]) -> inbound.Reject | None:
@@ -26,4 +46,4 @@ def judge(snapshot: Snapshot, carried: Carried[Connection]) -> inbound.Reject | 
     workload = snapshot.workloads.get(carried.uid)
     if workload is None or carried.question is None:
         return None
-    return inbound.recheck(snapshot, workload, carried.question)
+    return inbound.recheck(snapshot, workload, carried.question, carried.observation.service)

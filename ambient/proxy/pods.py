@@ -239,9 +239,9 @@ class Pods:
 
         A policy and the workload that it selects come one after the other: either may be the one that forbids.
         """
-        policies_changed = before.authorizations is not after.authorizations
+        all_may = before.authorizations is not after.authorizations or before.settings != after.settings
         for pod in self:
-            if policies_changed or before.workloads.get(pod.uid) is not after.workloads.get(pod.uid):
+            if all_may or before.workloads.get(pod.uid) is not after.workloads.get(pod.uid):
                 self._recheck(pod)
 
     def _recheck(self, pod: Pod) -> None:

@@ -25,7 +25,7 @@ from ambient.rpc import trust
 from ambient.rpc.discovery import CHECKSUMS, LONGEST_COMPLAINT, read_checksum
 from ambient.rpc.pb.ambient.mesh.v1 import discovery_pb2 as mesh_pb2
 from ambient.rpc.streams import Link
-from ambient.rpc.wire import ADDRESS, AUTHORIZATION, Name, RawResource, Update
+from ambient.rpc.wire import ADDRESS, AUTHORIZATION, SETTINGS, Name, RawResource, Update
 
 if TYPE_CHECKING:
     from ambient.aio.backoff import Backoff
@@ -40,7 +40,7 @@ Settle: TypeAlias = Callable[[], Awaitable[None]]
 
 _MESH: Final = (AUTHORIZATION, ADDRESS)
 """What every control plane that a proxy may have serves."""
-TYPES: Final = (*trust.TYPES, *_MESH)
+TYPES: Final = (*trust.TYPES, SETTINGS, *_MESH)
 
 HEAL_SECONDS: Final = 60.0
 """A type that was asked for anew is not asked for again sooner: that it diverges still is then for people to find out."""

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from core.worlds import PRESENT, at, policy, workload, world
+from core.worlds import PRESENT, at, gateway, policy, service, workload, world
 from hypothesis import given, strategies as st
 
 from ambient.core.enrolment import (
@@ -122,3 +122,9 @@ FORBIDDEN = {
 @pytest.mark.parametrize(("policies", "ended"), list(FORBIDDEN.values()), ids=FORBIDDEN)
 def test_older_connections_that_a_policy_forbids_must_end(policies, ended):
     assert forbidden(world(*policies), SERVER, OLDER) == ended
+
+
+def test_older_connections_that_pass_a_waypoint_by_must_end():
+    way = service("way", ports=((15008, 15008),))
+    snapshot = world(way, workload("way-1", "10.0.0.8", services={way.key: ((15008, 15008),)}))
+    assert forbidden(snapshot, replace(SERVER, waypoint=gateway(way.key)), OLDER) == (INBOUND, OTHER_PORT)

@@ -1,7 +1,19 @@
 from dataclasses import replace
 
 import pytest
-from core.worlds import HBONE, PRESENT, at, exactly, policy, service, snapshots, workload, workloads, world
+from core.worlds import (
+    HBONE,
+    PRESENT,
+    at,
+    exactly,
+    gateway,
+    policy,
+    service,
+    snapshots,
+    workload,
+    workloads,
+    world,
+)
 from hypothesis import given, strategies as st
 from immutables import Map
 
@@ -17,6 +29,8 @@ from ambient.core.inbound import (
 )
 from ambient.core.model.authorization import Action, Match
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.service import Port
+from ambient.core.model.settings import MeshSettings, Permission
 from ambient.core.observation import ResponseFlag
 
 WEB = service("web", "10.96.0.1", ports=((80, 0), (443, 8443)))
@@ -306,4 +320,111 @@ def test_no_request_reaches_another_address_or_the_proxy_itself(snapshot, server
         assert decision.target.port not in {15001, 15006, 15008}
         assert decision.service is None or decision.service.key in server.services
         # What is let in stays while nothing changes.
-        assert recheck(snapshot, server, Connection(CLIENT, PEER, decision.target)) is None
+        assert recheck(snapshot, server, Connection(CLIENT, PEER, decision.target), decision.service) is None
+
+
+WAY = service("way", ports=((15008, 15008),))
+REPLICA = workload("way-1", "10.0.0.8", service_account="way", services={WAY.key: ((15008, 15008),)})
+AT_WAY = gateway(WAY.key)
+WAYPOINT = REPLICA.identity
+FRONT = replace(WEB, waypoint=AT_WAY)
+"""Behind the waypoint."""
+BACK = replace(SERVER, waypoint=AT_WAY)
+"""The same by its own address."""
+BARE = service("bare", "10.96.0.4", ports=((90, 9090),))
+BOTH = replace(BACK, services=SERVER.services.set(BARE.key, (Port(90, 9090),)))
+LENIENT = MeshSettings(waypoint_bypass=Permission.ALLOW)
+
+
+def meaning(one, authority="10.0.0.1:8080", identity=CLIENT):
+    return request(authority, identity=identity, forwarded=f'for="10.0.9.9:1";host={one.hostname}')
+
+
+PASSAGES = {
+    "of-a-service-by-its-name": ([SERVER, FRONT], request(f"{FRONT.hostname}:80"), f"service {FRONT.key}"),
+    "of-a-service-that-a-node-names": ([SERVER, FRONT], meaning(FRONT), f"service {FRONT.key}"),
+    "from-the-waypoint": ([SERVER, FRONT], meaning(FRONT, identity=WAYPOINT), None),
+    "from-the-waypoint-by-name": ([SERVER, FRONT], request(f"{FRONT.hostname}:80", identity=WAYPOINT), None),
+    "of-a-workload": ([BACK], request(), f"workload {BACK.uid}"),
+    "of-a-workload-from-the-waypoint": ([BACK], request(identity=WAYPOINT), None),
+    "by-address-where-only-services-have-one": ([SERVER, FRONT], request(), None),
+    "of-a-service-without-one-on-a-workload-with-one": ([BOTH, BARE], meaning(BARE, "10.0.0.1:9090"), None),
+    "of-a-service-that-is-not-on-that-port": ([BOTH, BARE], meaning(BARE), f"workload {BOTH.uid}"),
+    "of-a-service-that-it-does-not-serve": ([BACK, BARE], meaning(BARE), f"workload {BACK.uid}"),
+    "of-a-service-that-the-workloads-is-not-for": ([BACK, FRONT], meaning(FRONT, identity=WAYPOINT), None),
+    "where-that-is-allowed": ([BACK, FRONT, LENIENT], meaning(FRONT), None),
+    "of-the-waypoint-itself": ([replace(SERVER, services=REPLICA.services)], request(), None),
+}
+
+
+@pytest.mark.parametrize(("resources", "asked", "what"), list(PASSAGES.values()), ids=PASSAGES)
+def test_what_is_behind_a_waypoint_is_reached_through_it(resources, asked, what):
+    snapshot = world(*resources, WAY, REPLICA)
+    server = snapshot.workloads[SERVER.uid]
+    decision = admit_tunnel(snapshot, server, asked)
+    if what is None:
+        assert isinstance(decision, Admit)
+        assert (
+            recheck(snapshot, server, Connection(asked.identity, PEER, decision.target), decision.service)
+            is None
+        )
+        return
+    assert isinstance(decision, Reject)
+    assert (decision.status, decision.why, decision.flag) == (
+        401,
+        Rejection.WAYPOINT_BYPASS,
+        ResponseFlag.DENY,
+    )
+    assert decision.detail.startswith(f"waypoint bypass: {what}")
+    assert " is behind waypoint shop/way.shop.svc.cluster.local, " in decision.detail
+    assert "waypointBypass of MeshConfig" in decision.detail
+
+
+@pytest.mark.parametrize("waypoint", [gateway("10.0.0.8"), gateway("10.96.0.8")], ids=["workload", "service"])
+def test_a_waypoint_may_be_known_by_its_address(waypoint):
+    way = replace(WAY, addresses=service("way", "10.96.0.8").addresses)
+    snapshot = world(replace(BACK, waypoint=waypoint), way, REPLICA)
+    server = snapshot.workloads[BACK.uid]
+    assert isinstance(admit_tunnel(snapshot, server, request(identity=WAYPOINT)), Admit)
+    assert admit_tunnel(snapshot, server, request()).why is Rejection.WAYPOINT_BYPASS
+
+
+def test_nobody_passes_for_a_waypoint_that_is_not_there():
+    for missing in (world(BACK), world(BACK, WAY)):
+        assert admit_tunnel(missing, BACK, request(identity=WAYPOINT)).why is Rejection.WAYPOINT_BYPASS
+
+
+@pytest.mark.parametrize(
+    ("resources", "is_let_in"),
+    [([BACK], False), ([BACK, LENIENT], True), ([SERVER, FRONT], True)],
+    ids=["behind", "allowed", "only-the-service"],
+)
+def test_plaintext_does_not_come_from_a_waypoint(resources, is_let_in):
+    snapshot = world(*resources, WAY, REPLICA)
+    decision = admit_plaintext(snapshot, snapshot.workloads[SERVER.uid], PEER, at("10.0.0.1:8080"))
+    assert isinstance(decision, Admit) is is_let_in
+
+
+@pytest.mark.parametrize(
+    ("after", "connection", "meant", "is_cut"),
+    [
+        ([BACK, WAY, REPLICA], LIVE, None, True),
+        ([BACK, WAY, REPLICA], LIVE_PLAIN, None, True),
+        ([BACK, WAY, REPLICA], replace(LIVE, source_identity=WAYPOINT), None, False),
+        ([SERVER, FRONT, WAY, REPLICA], LIVE, WEB, True),
+        ([SERVER, FRONT, WAY, REPLICA], LIVE, None, False),
+        ([SERVER, FRONT, WAY, REPLICA], replace(LIVE, source_identity=WAYPOINT), WEB, False),
+        ([SERVER, WAY, REPLICA], LIVE, WEB, False),
+        ([BACK, WAY], replace(LIVE, source_identity=WAYPOINT), None, False),
+        ([BACK, WAY, REPLICA, LENIENT], LIVE, None, False),
+    ],
+    ids=[
+        "workload", "plaintext", "workload-from-it", "service", "by-address", "service-from-it", "service-gone",
+        "last-replica-gone", "allowed",
+    ],
+)  # fmt: skip
+def test_a_live_connection_that_passes_a_new_waypoint_by_is_cut(after, connection, meant, is_cut):
+    snapshot = world(*after)
+    rejection = recheck(snapshot, snapshot.workloads[SERVER.uid], connection, meant)
+    assert (rejection is not None) is is_cut
+    assert rejection is None or rejection.why is Rejection.WAYPOINT_BYPASS

@@ -7,12 +7,14 @@ import os
 from dataclasses import replace
 
 import pytest
-from core.worlds import at, policy, workload, world
+from core.worlds import at, gateway, policy, service, workload, world
 
 from ambient.core import delta
 from ambient.core.authorize import Connection
 from ambient.core.inbound import Reject
 from ambient.core.model.authorization import Action, Authorization, Match
+from ambient.core.model.service import Service
+from ambient.core.model.settings import MeshSettings, Permission
 from ambient.core.observation import NOBODY, Observation, Reporter
 from ambient.core.snapshot import Snapshot
 from ambient.member import late as slices
@@ -58,11 +60,12 @@ class Scene:
         self.asked += 1
         return late.judge(self.snapshot, carried)
 
-    def open(self, port: int, uid: str = SERVER.uid) -> FakeRelay:
+    def open(self, port: int, uid: str = SERVER.uid, service: Service | None = None) -> FakeRelay:
         relay = FakeRelay()
         ip = "10.0.0.1" if uid == SERVER.uid else "10.0.0.2"
         connection = Connection(None, at("10.0.9.9:1"), at(f"{ip}:{port}"))
-        self.live.opened(uid, SEEN, relay, connection, None)  # type: ignore[arg-type]
+        seen = replace(SEEN, service=service)
+        self.live.opened(uid, seen, relay, connection, None)  # type: ignore[arg-type]
         return relay
 
     def change(self, *resources: delta.Resource, removed: tuple[str, ...] = ()) -> None:
@@ -150,6 +153,46 @@ def test_where_only_one_workload_changed_the_others_are_left_alone() -> None:
         await turns(5)
         assert (len(mine.cuts), len(others.cuts)) == (1, 0)
         assert scene.asked == 1
+
+    asyncio.run(scenario())
+
+
+WAY = service("way", ports=((15008, 15008),))
+REPLICA = workload("way-1", "10.0.0.8", services={WAY.key: ((15008, 15008),)})
+API = service("api", "10.96.0.1")
+SERVING = replace(SERVER, services=workload("x", services={API.key: ((80, 80),)}).services)
+LENIENT = MeshSettings(waypoint_bypass=Permission.ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "is_asked", "is_cut"),
+    [
+        ((WAY, REPLICA), (replace(SERVING, waypoint=gateway(WAY.key)),), True, True),
+        ((WAY, REPLICA, API, SERVING), (replace(API, waypoint=gateway(WAY.key)),), True, False),
+        ((WAY, replace(SERVING, waypoint=gateway(WAY.key))), (REPLICA,), True, True),
+        ((WAY, REPLICA, LENIENT, replace(SERVING, waypoint=gateway(WAY.key))), (MeshSettings(),), True, True),
+        ((WAY, REPLICA, API, SERVING), (service("other", "10.96.0.2"),), False, False),
+    ],
+    ids=["workload", "service-called-by-address", "replica-comes", "no-more-leave", "another-service"],
+)
+def test_a_waypoint_that_comes_is_asked_about(first, then, is_asked, is_cut) -> None:  # type: ignore[no-untyped-def]
+    async def scenario() -> None:
+        scene = Scene(*first)
+        relay = scene.open(80)
+        scene.change(*then)
+        await turns(5)
+        assert (scene.asked, len(relay.cuts)) == (is_asked, is_cut)
+
+    asyncio.run(scenario())
+
+
+def test_a_call_to_a_service_is_judged_by_the_service_that_was_meant() -> None:
+    async def scenario() -> None:
+        scene = Scene(WAY, REPLICA, API, SERVING)
+        meant, by_address = scene.open(80, service=API), scene.open(80)
+        scene.change(replace(API, waypoint=gateway(WAY.key)))
+        await turns(5)
+        assert (len(meant.cuts), len(by_address.cuts)) == (1, 0)
 
     asyncio.run(scenario())
 
