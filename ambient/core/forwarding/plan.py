@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ambient.core.authorize import Allowed, Denied
 from ambient.core.authorize_request import RequestFacts, Token, authorize_request
@@ -42,6 +42,7 @@ from ambient.core.model.route import (
     ServiceRoutes,
     Timeouts,
 )
+from ambient.core.resilience import bucket
 from ambient.core.routing import Chosen, NotFound, Request, Router, match_test
 
 if TYPE_CHECKING:
@@ -54,26 +55,6 @@ if TYPE_CHECKING:
     from ambient.core.model.traffic import Persistence, RetryBudget
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-class Taken(Protocol):
-    """What a bucket says of one request."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the request is too much."""
-
-    @property
-    def remaining(self) -> int:
-        """How many more it takes now."""
-
-    @property
-    def reset_seconds(self) -> float:
-        """Until it is full again."""
-
-    @property
-    def retry_after_seconds(self) -> float:
-        """Until it takes another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +81,7 @@ class Checks:
     """What has a state."""
 
     token: Callable[[tuple[JwtRule, ...], RequestHead], Verified | Unverified]
-    take: Callable[[RateLimit, str], Taken]
+    take: Callable[[RateLimit, str], bucket.Verdict]
     """From the bucket of a limit and of what it tells requests apart by."""
     chance: Callable[[], float]
     """In [0, 1)."""
@@ -243,34 +224,25 @@ class Planner:
         self, client: Client, headers: Mapping[str, str], checks: Checks, notes: Notes
     ) -> Answered | Headers:
         """What is said of limits in the response, or that one is exceeded."""
-        tightest: tuple[RateLimit, Taken] | None = None
+        tightest: tuple[RateLimit, bucket.Taken] | None = None
         for limit in self._limits:
             if limit.ports and client.route.port not in limit.ports:
                 continue
             taken = checks.take(limit, _key(limit.key, client, headers, notes.token))
-            if taken.is_over and limit.dry_run:
-                notes.over += (limit.name,)
-                continue
-            if tightest is None or taken.is_over or taken.remaining < tightest[1].remaining:
-                tightest = limit, taken
-            if taken.is_over:
-                break
-        if tightest is None:
-            return ()
-        limit, taken = tightest
-        said = (
-            ("ratelimit-limit", str(limit.burst)),
-            ("ratelimit-remaining", str(taken.remaining)),
-            ("ratelimit-reset", str(_whole(taken.reset_seconds))),
-        )
-        if not taken.is_over:
-            return said
-        namespace, _, rest = limit.name.partition("/")
-        name, _, field = rest.partition("/")
-        notes.origin = Origin("RateLimitPolicy", namespace, name, field)
-        again = (("retry-after", str(_whole(taken.retry_after_seconds))),)
-        detail = f"rate limit {limit.name} is exceeded"
-        return Answered(refuse(Reason.RATE_LIMITED, detail, headers=again + said), notes)
+            match taken:
+                case bucket.Taken(remaining):
+                    if tightest is None or remaining < tightest[1].remaining:
+                        tightest = limit, taken
+                case bucket.TooMany() if limit.dry_run:
+                    notes.over += (limit.name,)
+                case bucket.TooMany():
+                    namespace, _, rest = limit.name.partition("/")
+                    name, _, field = rest.partition("/")
+                    notes.origin = Origin("RateLimitPolicy", namespace, name, field)
+                    detail = f"rate limit {limit.name} is exceeded"
+                    said = bucket.headers(limit, taken)
+                    return Answered(refuse(Reason.RATE_LIMITED, detail, headers=said), notes)
+        return () if tightest is None else bucket.headers(*tightest)
 
     def _course(self, asked: Request, notes: Notes) -> _Course | Answered:
         chosen = self._router.choose(asked)
@@ -302,10 +274,6 @@ def joined(headers: Headers) -> Mapping[str, str]:
         else:
             found[name] = value
     return found
-
-
-def _whole(seconds: float) -> int:
-    return int(-(-seconds // 1))
 
 
 def _key(key: LimitKey, client: Client, headers: Mapping[str, str], token: Token | None) -> str:

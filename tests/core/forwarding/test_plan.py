@@ -1,6 +1,6 @@
 """What is done with a request: tables of worlds and decisions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -56,6 +56,7 @@ from ambient.core.model.route import (
     Timeouts,
     Unmatched,
 )
+from ambient.core.resilience import bucket
 
 API, V2 = "shop/api.shop.svc.cluster.local", "shop/v2.shop.svc.cluster.local"
 ORIGIN = Origin("HTTPRoute", "shop", "r", "spec.rules[0]")
@@ -76,19 +77,11 @@ TOLD = (
 )
 
 
-@dataclass(frozen=True)
-class Bucket:
-    is_over: bool = False
-    remaining: int = 4
-    reset_seconds: float = 1.2
-    retry_after_seconds: float = 0.3
-
-
 def checks(*chances: float, token=None, take=None) -> Checks:
     drawn = iter(chances)
     return Checks(
         token or (lambda _rules, _head: Verified()),
-        take or (lambda _limit, _key: Bucket()),
+        take or (lambda _limit, _key: bucket.Taken(4, 1.2)),
         lambda: next(drawn),
         lambda: "made",
     )
@@ -460,13 +453,13 @@ LIMIT = RateLimit("shop/slow/all", 10, timedelta(seconds=1), 20)
 
 
 def test_a_limit_is_told_in_every_response():
-    said = (("ratelimit-limit", "20"), ("ratelimit-remaining", "4"), ("ratelimit-reset", "2"))
+    said = (("ratelimit-policy", '"shop/slow/all";q=20;w=2'), ("ratelimit", '"shop/slow/all";r=4;t=2'))
     assert sent(policies=of_policies(limits=(LIMIT,))).added == said
     assert answered(rule(Respond(200)), policies=of_policies(limits=(LIMIT,))).answer.headers == said
 
 
 def test_a_limit_that_is_exceeded_says_when_to_come_again():
-    taken = lambda _limit, _key: Bucket(is_over=True, remaining=0)  # noqa: E731
+    taken = lambda _limit, _key: bucket.TooMany(0.3, 1.2)  # noqa: E731
     plan = answered(policies=of_policies(limits=(LIMIT,)), with_=checks(take=taken))
     assert (plan.answer.status, plan.answer.reason) == (429, Reason.RATE_LIMITED)
     assert dict(plan.answer.headers)["retry-after"] == "1"
@@ -483,7 +476,7 @@ def test_a_limit_of_some_ports_counts_the_requests_to_these(ports, is_over):
 
 
 def test_a_limit_that_is_a_dry_run_is_noted():
-    taken = lambda _limit, _key: Bucket(is_over=True)  # noqa: E731
+    taken = lambda _limit, _key: bucket.TooMany(0.3, 1.2)  # noqa: E731
     plan = sent(policies=of_policies(limits=(replace(LIMIT, dry_run=True),)), with_=checks(take=taken))
     assert plan.notes.over == ("shop/slow/all",)
 
@@ -497,7 +490,7 @@ def test_limits_tell_requests_apart(key, expected):
 
     def take(_limit, key):
         keys.append(key)
-        return Bucket()
+        return bucket.Taken(4, 1.2)
 
     token = Verified(Token("issuer", "ann", {"tier": "gold"}))
     policies = of_policies(limits=(replace(LIMIT, key=key),), tokens=TOKENS.tokens)
