@@ -145,10 +145,12 @@ class Send:
     """A profile's, in place of any that a traffic policy has."""
     classes: tuple[ResponseClass, ...]
     persistence: Persistence | None
+    asked: Request
+    """The request as the rule saw it."""
     response: Edit
     """What is done to the backend's response."""
     added: Headers
-    """What is added to any response."""
+    """What is added if there is no such response."""
     mirrors: tuple[Backend, ...]
     delay: float = 0.0
 
@@ -340,6 +342,8 @@ class _Course:
             of_cors = way.cors.of_response(asked.headers)
             if of_cors is not None:
                 response, added = response.then(of_cors), added + of_cors.added
+        if told.added:
+            response = response.then(Edit(added=told.added))
         delay = 0.0
         if way.fault is not None:
             if way.fault.delayed_share and checks.chance() < way.fault.delayed_share:
@@ -367,6 +371,7 @@ class _Course:
                     self._budget,
                     self._classes,
                     self._persistence,
+                    asked,
                     response,
                     added,
                     tuple(to for share, to in way.mirrors if share >= 1 or checks.chance() < share),
