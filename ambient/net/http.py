@@ -767,6 +767,7 @@ class HttpClient(Connection):
                 self.keeper.changed(self)
 
     def _over(self) -> None:
-        if self.keeper is not None:
-            self.keeper.gone(self)
+        keeper, self.keeper = self.keeper, None
+        if keeper is not None:
+            keeper.gone(self)
         self._closed(self)
