@@ -66,6 +66,14 @@ class HttpPool(Generic[Key]):
             if chosen(kept.key):
                 client.leave(within)
 
+    def end_idle(self, key: Key) -> bool:
+        """End a connection that nothing is under way on; False: there is none."""
+        for client in self._ready.get(key, ()):
+            if not client.under_way:
+                client.leave()
+                return True
+        return False
+
     def count(self, key: Key) -> int:
         """How many connections of a key live."""
         return self._counts.get(key, 0)
