@@ -32,6 +32,11 @@ class Destination:
     """SPIFFE URIs, any one of which it must prove."""
 
     @property
+    def way(self) -> tuple[SocketAddress, SocketAddress | None, frozenset[str]]:
+        """What a connection to it depends on."""
+        return self.address, self.hop, self.expect
+
+    @property
     def uid(self) -> str:
         """What tells it from its siblings."""
         return str(self.address) if self.endpoint is None else self.endpoint.uid

@@ -166,10 +166,11 @@ class Planner:
         self._limits = () if policies is None else policies.limits
         self._courses: dict[tuple[int, int, int], _Course] = {}
 
-    def plan(self, client: Client, head: RequestHead, checks: Checks) -> Send | Answered:
-        """What is done with one request."""
+    def plan(
+        self, client: Client, head: RequestHead, headers: Mapping[str, str], checks: Checks
+    ) -> Send | Answered:
+        """What is done with one request; ``headers`` are the head's, ``joined``."""
         notes = Notes()
-        headers = joined(head.headers)
         notes.is_grpc = grpc.is_grpc(headers.get("content-type"))
         shown = headers.get(REQUEST_ID)
         notes.request_id = shown if shown is not None and is_request_id(shown) else checks.request_id()

@@ -41,6 +41,7 @@ class Reason(Enum):
     NO_BACKEND = "no_backend"
     """A rule sends it to nobody."""
     UNKNOWN_SERVICE = "unknown_service"
+    UNKNOWN_SUBSET = "unknown_subset"
     NO_ENDPOINTS = "no_endpoints"
     NO_HEALTHY_ENDPOINT = "no_healthy_endpoint"
     NO_TARGET_PORT = "no_target_port"
@@ -91,6 +92,7 @@ _TABLE: Final = (
     (Reason.BAD_BACKEND, 500, Flag.NO_SERVICE),
     (Reason.NO_BACKEND, 500, Flag.NO_SERVICE),
     (Reason.UNKNOWN_SERVICE, 500, Flag.NO_SERVICE),
+    (Reason.UNKNOWN_SUBSET, 503, Flag.NO_SERVICE),
     (Reason.NO_ENDPOINTS, 503, Flag.NO_ENDPOINT),
     (Reason.NO_HEALTHY_ENDPOINT, 503, Flag.NO_ENDPOINT),
     (Reason.NO_TARGET_PORT, 503, Flag.NO_ENDPOINT),

@@ -99,13 +99,17 @@ def planner(*rules: RouteRule, policies=None, unmatched=Unmatched.NOT_FOUND, **f
 
 
 def sent(*rules: RouteRule, head=GET, client=CLIENT, with_=None, policies=None, **fields) -> Send:
-    plan = planner(*rules, policies=policies, **fields).plan(client, head, with_ or checks())
+    plan = planner(*rules, policies=policies, **fields).plan(
+        client, head, joined(head.headers), with_ or checks()
+    )
     assert isinstance(plan, Send)
     return plan
 
 
 def answered(*rules: RouteRule, head=GET, with_=None, policies=None, **fields) -> Answered:
-    plan = planner(*rules, policies=policies, **fields).plan(CLIENT, head, with_ or checks())
+    plan = planner(*rules, policies=policies, **fields).plan(
+        CLIENT, head, joined(head.headers), with_ or checks()
+    )
     assert isinstance(plan, Answered)
     return plan
 
@@ -133,7 +137,7 @@ def test_without_routes_a_request_goes_to_its_service():
 
 
 def test_a_workload_that_is_called_by_address_has_no_routes():
-    plan = Planner("", None, None).plan(CLIENT, GET, checks())
+    plan = Planner("", None, None).plan(CLIENT, GET, joined(GET.headers), checks())
     assert isinstance(plan, Send)
     assert (plan.service, plan.port) == ("", 80)
 
@@ -301,7 +305,7 @@ HELD = Fault(timedelta(seconds=2), 0.5, 500, "", 0.1)
     ("chances", "delay", "status"), [((0.4, 0.5), 2.0, None), ((0.6, 0.05), 0.0, 500), ((0.1, 0.05), 2.0, 500), ((0.9, 0.9), 0.0, None)]
 )  # fmt: skip
 def test_faults_are_injected_by_share(chances, delay, status):
-    plan = planner(rule(filters=Filters(fault=HELD))).plan(CLIENT, GET, checks(*chances))
+    plan = planner(rule(filters=Filters(fault=HELD))).plan(CLIENT, GET, joined(GET.headers), checks(*chances))
     assert plan.delay == delay
     assert (plan.answer.status if isinstance(plan, Answered) else None) == status
 
@@ -470,7 +474,7 @@ def test_a_limit_that_is_exceeded_says_when_to_come_again():
 
 @pytest.mark.parametrize(("ports", "is_over"), [((), True), ((80, 81), True), ((81,), False)])
 def test_a_limit_of_some_ports_counts_the_requests_to_these(ports, is_over):
-    taken = lambda _limit, _key: Bucket(is_over=True)  # noqa: E731
+    taken = lambda _limit, _key: bucket.TooMany(0.3, 1.2)  # noqa: E731
     policies = of_policies(limits=(replace(LIMIT, dry_run=True, ports=frozenset(ports)),))
     assert sent(policies=policies, with_=checks(take=taken)).notes.over == (LIMIT.name,) * is_over
 
@@ -588,7 +592,7 @@ _planned = partial(
 
 @given(st.text("/.%2eEfFaDdmin\\;?", max_size=12))
 def test_what_is_forwarded_is_what_was_judged(text):
-    plan = _planned().plan(CLIENT, replace(GET, path="/" + text), checks())
+    plan = _planned().plan(CLIENT, replace(GET, path="/" + text), joined(GET.headers), checks())
     if isinstance(plan, Send):
         bare = plan.head.path.partition("?")[0]
         assert bare == "/admin" or bare.startswith("/admin/")
