@@ -1,0 +1,233 @@
+"""A waypoint's worker without a socket: clients and endpoints are bytes that a test writes and reads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
+from typing import Any
+
+from core.worlds import at, service, workload, world
+from immutables import Map
+from net.scripted import FakeEnd
+from net.travel import travel
+
+from ambient.core import delta
+from ambient.core.errors import Unavailable
+from ambient.core.forwarding.destination import Destination
+from ambient.core.forwarding.plan import Verified
+from ambient.core.http.http1 import Http1Server
+from ambient.core.http.message import RequestRefused
+from ambient.core.model.identity import SpiffeId
+from ambient.core.model.route import ServiceRoutes
+from ambient.core.model.service import Service
+from ambient.core.model.telemetry import Telemetry
+from ambient.core.model.workload import Workload
+from ambient.core.request_observation import RequestObservation
+from ambient.core.resilience.gauge import Kind
+from ambient.core.tracing import Trace
+from ambient.net.http import HttpServer
+from ambient.net.relay import End
+from ambient.waypoint.arrival import Arrival
+from ambient.waypoint.exchange import Exchanges
+from ambient.waypoint.guards import Guards
+from ambient.waypoint.ledger import Ledger
+from ambient.waypoint.upstream import Upstreams
+from ambient.waypoint.world import World
+
+API = service("api", "10.96.0.1")
+CALLER = SpiffeId("cluster.local", "web", "front")
+
+
+def endpoint(number: int, **labels: str) -> Workload:
+    return workload(f"v{number}", f"10.0.1.{number}", services={API.key: ((80, 8080),)}, labels=Map(labels))
+
+
+class Endpoint(FakeEnd):
+    """The other end of a connection that the waypoint has made."""
+
+    def __init__(self, where: Destination) -> None:
+        super().__init__()
+        self.where = where
+
+    @property
+    def heard(self) -> bytes:
+        """All that the waypoint has said."""
+        return b"".join(self.written)
+
+    def take(self) -> bytes:
+        """What the waypoint has said since last time."""
+        heard = self.heard
+        self.written.clear()
+        return heard
+
+    def finish(self) -> None:
+        """A server closes too, when its client has enough."""
+        super().finish()
+        asyncio.get_running_loop().call_soon(self._finished)
+
+    def _finished(self) -> None:
+        if self.relay is not None:
+            self.relay.finished(self)
+
+    def break_off(self) -> None:
+        """Reset."""
+        assert self.relay is not None
+        self.relay.broken(self, "connection reset by peer")
+        self.relay.gone(self, None)
+
+    def reset(self) -> None:
+        super().reset()
+        self._part()
+
+    def close(self) -> None:
+        super().close()
+        self._part()
+
+    def _part(self) -> None:
+        if self.relay is not None:
+            relay, self.relay = self.relay, None
+            relay.gone(self, None)
+
+
+class Dialled(Upstreams):
+    """Connections are made of nothing: ``ends`` has them in order."""
+
+    def __init__(self, world_: World, guards: Guards) -> None:
+        super().__init__(world_, None, None, guards)  # type: ignore[arg-type]
+        self.ends: list[Endpoint] = []
+        self.refusals: list[str] = []
+        """What the next ones come to, instead."""
+        self.gate: asyncio.Event | None = None
+        """None: connections are made at once."""
+
+    async def _end(self, where: Destination, service: str) -> End:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refusals:
+            raise Unavailable(self.refusals.pop(0))
+        end = Endpoint(where)
+        self.ends.append(end)
+        return end
+
+
+class Stage:
+    """One worker, and one client of it to begin with."""
+
+    def __init__(
+        self,
+        routes: ServiceRoutes | None = None,
+        *resources: delta.Resource,
+        endpoints: int | tuple[Workload, ...] = 1,
+        of: Service = API,
+        chance: Callable[[], float] = lambda: 0.0,
+        ledger: Ledger | None = None,
+        **options: object,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        serving = (
+            tuple(endpoint(number + 1) for number in range(endpoints))
+            if isinstance(endpoints, int)
+            else endpoints
+        )
+        own = workload("waypoint", "10.0.0.5")
+        given = (of, own, *serving, *(() if routes is None else (routes,)), *resources)
+        self.world = World("shop/waypoint.shop.svc.cluster.local", own.uid, world(*given), chance=chance)
+        if ledger is None:
+            ledger, memory = Ledger.make(1)
+            os.close(memory)
+        self.guards = Guards(ledger, chance)
+        self.upstreams = Dialled(self.world, self.guards)
+        self.records: list[RequestObservation] = []
+        self.exchanges = Exchanges(
+            self.world,
+            self.upstreams,
+            self.guards,
+            self,
+            lambda _rules, _head: Verified(),
+            clock=loop.time,
+            **options,  # type: ignore[arg-type]
+        )
+        self.service = of
+
+    def begin(self, headers: Mapping[str, str], telemetry: Telemetry, chance: float) -> Trace | None:
+        return None
+
+    def record(self, seen: RequestObservation) -> None:
+        self.records.append(seen)
+
+    def counts(self) -> dict[Kind, int]:
+        """What is under way in all."""
+        guards = [held[1] for held in self.guards._held.values()]
+        return {kind: sum(guard.under_way(kind) for guard in guards) for kind in Kind}
+
+    def client(self, workload_: Workload | None = None) -> Client:
+        return Client(self, workload_)
+
+    @property
+    def ends(self) -> list[Endpoint]:
+        return self.upstreams.ends
+
+    def change(self, *resources: delta.Resource, removed: tuple[object, ...] = ()) -> None:
+        """Another snapshot."""
+        self.world.snapshot = delta.apply(self.world.snapshot, delta.Delta(resources, *removed))
+
+
+class Client(FakeEnd):
+    """A client's connection."""
+
+    def __init__(self, stage: Stage, workload_: Workload | None) -> None:
+        super().__init__()
+        target = at("10.96.0.1:80") if workload_ is None else at(f"{workload_.addresses[0]}:8080")
+        service_ = stage.service if workload_ is None else None
+        arrival = Arrival(at("10.0.0.9:4000"), CALLER, None, target, service_, workload_, 0.0)
+        self.refused: list[RequestRefused] = []
+        visit = stage.exchanges.visit(arrival, http2=False)
+        self.server = HttpServer(self, Http1Server(), visit.requested, self.refused.append, lambda: None)
+        self.server.start()
+
+    def take(self) -> bytes:
+        """What it was told since last time."""
+        heard = b"".join(self.written)
+        self.written.clear()
+        return heard
+
+    def hang_up(self) -> None:
+        assert self.relay is not None
+        self.relay.broken(self, "connection reset by peer")
+        self.relay.gone(self, None)
+
+    def reset(self) -> None:
+        super().reset()
+        if self.relay is not None:
+            relay, self.relay = self.relay, None
+            relay.gone(self, None)
+
+
+def travels(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test on a clock that jumps, in which nothing of ours may fail unseen."""
+
+    @wraps(test)
+    def run(*args: Any, **fields: Any) -> None:
+        faults: list[object] = []
+
+        async def watched() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, fault: faults.append(fault))
+            await test(*args, **fields)
+
+        travel(watched())
+        assert not faults, faults
+
+    return run
+
+
+async def settle(turns: int = 12) -> None:
+    """Let all that is due now happen."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+GET = b"GET /a HTTP/1.1\r\nhost: api.shop\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
