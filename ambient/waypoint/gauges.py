@@ -17,24 +17,24 @@ DIGEST: Final = 16
 _NOBODY: Final = bytes(DIGEST)
 
 
-def size(rows: int, workers: int) -> int:
+def size(rows: int, slots: int) -> int:
     """The bytes of so many rows."""
-    return rows * (DIGEST + _stride(workers) * 8)
+    return rows * (DIGEST + _stride(slots) * 8)
 
 
-def _stride(workers: int) -> int:
+def _stride(slots: int) -> int:
     """The words of a row: cells, and marks."""
-    return workers * (KINDS + 1)
+    return slots * (KINDS + 1)
 
 
 class Gauge:
     """Of one service, as one worker sees it."""
 
-    def __init__(self, cells: Cells | None, locks: Locks, at: int, workers: int) -> None:
-        """``at``: what to lock. Without cells, the worker has one in ``workers`` of the limits for itself."""
+    def __init__(self, cells: Cells | None, locks: Locks, at: int, parts: int) -> None:
+        """``at``: what to lock. Without cells, the worker has one in ``parts`` of the limits for itself."""
         self._apart = cells is None
         self._cells = Cells([0] * KINDS, 0, 1, 0) if cells is None else cells
-        self._locks, self._at, self._workers = locks, at, workers
+        self._locks, self._at, self._parts = locks, at, parts
 
     def detach(self) -> None:
         """Count on without the others: the row is another service's from now on."""
@@ -59,7 +59,7 @@ class Gauge:
             self._cells.add(kind)
             return True
         if self._apart:
-            return self._cells.take(kind, max(1, limit // self._workers) if limit else 0)
+            return self._cells.take(kind, max(1, limit // self._parts) if limit else 0)
         if self._cells.total(kind) >= limit:
             return False
         held = self._locks.take(self._at)
@@ -75,14 +75,25 @@ class Gauge:
 
 
 class Gauges:
-    """``rows`` rows of shared ``memory`` from ``start`` on, as worker ``own`` of ``workers`` sees them."""
+    """``rows`` rows of shared ``memory`` from ``start`` on, each with a place for ``slots`` workers, as one worker sees them."""
 
     def __init__(
-        self, memory: memoryview, start: int, rows: int, workers: int, own: int, locks: Locks, secret: bytes
+        self,
+        memory: memoryview,
+        start: int,
+        rows: int,
+        slots: int,
+        locks: Locks,
+        secret: bytes,
+        *,
+        own: int = 0,
+        parts: int = 1,
     ) -> None:
+        """``own`` is this worker's slot; ``parts`` is how many workers there are, for limits that each keeps alone."""
         self._memory = memory
         self._words = memory.cast("q")
-        self._start, self._rows, self._workers, self._worker = start, rows, workers, own
+        self._start, self._rows, self._slots, self._parts = start, rows, slots, parts
+        self.own = own
         self._locks, self._secret = locks, secret
         self._held: dict[str, tuple[Gauge, int | None]] = {}
         self.homeless = 0
@@ -103,14 +114,14 @@ class Gauges:
                 del self._held[key]
                 gauge.detach()
                 if row is not None:
-                    self._words[self._mark(row, self._worker)] = 0
+                    self._words[self._mark(row, self.own)] = 0
 
-    def leave(self, worker: int) -> None:
+    def leave(self, slot: int) -> None:
         """A worker is gone, and with it all that it held."""
         for row in range(self._rows):
-            mark = self._mark(row, worker)
+            mark = self._mark(row, slot)
             if self._words[mark]:
-                self._cells(row, worker).leave(worker)
+                self._cells(row, slot).leave(slot)
                 self._words[mark] = 0
 
     def _open(self, key: str) -> tuple[Gauge, int | None]:
@@ -122,14 +133,14 @@ class Gauges:
             try:
                 row = self._row(digest)
                 if row is not None:
-                    self._words[self._mark(row, self._worker)] = 1
+                    self._words[self._mark(row, self.own)] = 1
             finally:
                 self._locks.give(self._start)
         if row is None:
             self.homeless += 1
-            return Gauge(None, self._locks, 0, self._workers), None
+            return Gauge(None, self._locks, 0, self._parts), None
         at = self._start + row * DIGEST + 1
-        return Gauge(self._cells(row, self._worker), self._locks, at, self._workers), row
+        return Gauge(self._cells(row, self.own), self._locks, at, self._parts), row
 
     def _row(self, digest: bytes) -> int | None:
         """The row of a digest, or one that nobody holds; the lock is held."""
@@ -142,7 +153,7 @@ class Gauges:
         row = self._free(digests)
         if row is not None:
             cells = self._cells(row, 0)
-            for worker in range(self._workers):
+            for worker in range(self._slots):
                 cells.leave(worker)
             at = self._start + row * DIGEST
             self._memory[at : at + DIGEST] = digest
@@ -151,16 +162,16 @@ class Gauges:
     def _free(self, digests: bytes) -> int | None:
         for row in range(self._rows):
             if digests[row * DIGEST : (row + 1) * DIGEST] == _NOBODY or not any(
-                self._words[self._mark(row, worker)] for worker in range(self._workers)
+                self._words[self._mark(row, worker)] for worker in range(self._slots)
             ):
                 return row
         return None
 
     def _cells(self, row: int, own: int) -> Cells:
-        return Cells(self._words, self._first(row), self._workers, own)
+        return Cells(self._words, self._first(row), self._slots, own)
 
     def _mark(self, row: int, worker: int) -> int:
-        return self._first(row) + self._workers * KINDS + worker
+        return self._first(row) + self._slots * KINDS + worker
 
     def _first(self, row: int) -> int:
-        return (self._start + self._rows * DIGEST) // 8 + row * _stride(self._workers)
+        return (self._start + self._rows * DIGEST) // 8 + row * _stride(self._slots)

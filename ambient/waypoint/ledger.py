@@ -2,6 +2,9 @@
 
 The parent makes it and passes its descriptor to each worker that it starts. It outlives each of them; a waypoint that
 starts anew remembers nothing.
+
+What a worker has under way is counted in a slot of its own, which it holds by a lock for as long as it lives. A slot that
+nobody has locked is of a worker that is gone: the next that joins, or the parent, empties it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
+from ambient.core.errors import Unavailable
 from ambient.core.resilience.state import State
 from ambient.waypoint import board, gauges, records
 from ambient.waypoint.board import Board
@@ -22,6 +26,8 @@ T = TypeVar("T")
 
 _SECRET: Final = 32
 """Bytes at its beginning, so that nobody outside can choose texts that fall on one page."""
+_SLOTS: Final = 1024
+"""Where slots are locked: in the first page, of which nothing else is."""
 _CONFIGURED_PAGES: Final = 2048
 """For what configuration and endpoints make: 28,672 states, 8 MiB at most."""
 _CLIENT_PAGES: Final = 4096
@@ -35,9 +41,10 @@ _LINES: Final = 4096
 class Ledger:
     """As one process sees it. Pages of memory are the kernel's to give when they are first written."""
 
-    def __init__(self, memory: int, workers: int, worker: int = 0) -> None:
-        """``memory`` is a descriptor, which stays the caller's; ``worker`` is which of ``workers`` this is."""
+    def __init__(self, memory: int, workers: int, slot: int = 0) -> None:
+        """``memory`` is a descriptor, which stays the caller's. Workers ``join``; a slot that is named here is not held."""
         layout = _Layout(workers)
+        self._slots = range(_slots(workers))
         self._mapped = mmap.mmap(memory, layout.size)
         view = memoryview(self._mapped)
         secret = bytes(view[:_SECRET])
@@ -46,7 +53,9 @@ class Ledger:
         self._clients = Records(
             view, layout.clients, _CLIENT_PAGES, self._locks, secret, overflow=self._configured
         )
-        self.gauges = Gauges(view, layout.gauges, _ROWS, workers, worker, self._locks, secret)
+        self.gauges = Gauges(
+            view, layout.gauges, _ROWS, len(self._slots), self._locks, secret, own=slot, parts=workers
+        )
         self.board = Board(view, layout.board, _LINES, self._locks, secret)
 
     @classmethod
@@ -56,6 +65,18 @@ class Ledger:
         os.ftruncate(memory, _Layout(workers).size)
         os.pwrite(memory, os.urandom(_SECRET), 0)
         return cls(memory, workers), memory
+
+    @classmethod
+    def join(cls, memory: int, workers: int) -> Self:
+        """As a worker that begins has it. Raises Unavailable when there are twice as many as there should be."""
+        joined = cls(memory, workers)
+        for slot in joined._slots:
+            if joined._locks.seize(_SLOTS + slot):
+                joined.gauges.leave(slot)
+                joined.gauges.own = slot
+                return joined
+        joined.close()
+        raise Unavailable("no slot of the ledger is free")
 
     def step(
         self, key: str, machine: Callable[[State], tuple[State, T]], now: float, *, spill: str | None = None
@@ -74,9 +95,12 @@ class Ledger:
         """What is remembered of a key that no client makes up."""
         return self._configured.look(key, now)
 
-    def leave(self, worker: int) -> None:
-        """A worker is gone, and what it held in gauges is returned."""
-        self.gauges.leave(worker)
+    def sweep(self) -> None:
+        """Return what workers that are gone had under way."""
+        for slot in self._slots:
+            if self._locks.seize(_SLOTS + slot):
+                self.gauges.leave(slot)
+                self._locks.give(_SLOTS + slot)
 
     @property
     def homeless(self) -> int:
@@ -93,6 +117,11 @@ class Ledger:
         self._locks.close()
 
 
+def _slots(workers: int) -> int:
+    """Workers that retire live beside those that take their places."""
+    return 2 * workers + 1
+
+
 class _Layout:
     """Where everything is."""
 
@@ -100,7 +129,7 @@ class _Layout:
         self.configured = records.PAGE
         self.clients = self.configured + _CONFIGURED_PAGES * records.PAGE
         self.gauges = self.clients + _CLIENT_PAGES * records.PAGE
-        self.board = _aligned(self.gauges + gauges.size(_ROWS, workers))
+        self.board = _aligned(self.gauges + gauges.size(_ROWS, _slots(workers)))
         self.size = _aligned(self.board + board.size(_LINES))
 
 

@@ -50,6 +50,11 @@ class Locks:
             self._stuck.pop(at, None)
         return True
 
+    def seize(self, at: int) -> bool:
+        """Have the place ``at`` if nobody has."""
+        flock, _ = self._flocks.get(at) or self._packed(at)
+        return self._try(flock)
+
     def give(self, at: int) -> None:
         """Let it go."""
         _, flock = self._flocks[at]

@@ -15,7 +15,10 @@ START, ROWS, WORKERS = 64, 3, 2
 @pytest.fixture
 def workers() -> Iterator[list[Gauges]]:
     with memory(START + gauges.size(ROWS, WORKERS)) as (view, locks):
-        yield [Gauges(view, START, ROWS, WORKERS, own, locks, SECRET) for own in range(WORKERS)]
+        yield [
+            Gauges(view, START, ROWS, WORKERS, locks, SECRET, own=own, parts=WORKERS)
+            for own in range(WORKERS)
+        ]
 
 
 def test_workers_share_the_gauge_of_a_service(workers):

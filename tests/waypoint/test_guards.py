@@ -29,7 +29,7 @@ FINE, BAD, LATER = Answered(200), Answered(503), Answered(429)
 @pytest.fixture
 def workers() -> Iterator[list[Guards]]:
     ledger, memory = Ledger.make(2)
-    ledgers = [Ledger(memory, 2, worker) for worker in range(2)]
+    ledgers = [Ledger.join(memory, 2) for _ in range(2)]
     yield [Guards(one, lambda: 0.0) for one in ledgers]
     for one in (ledger, *ledgers):
         one.close()

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 
+from ambient.core.errors import Unavailable
 from ambient.core.model.limit import RateLimit
 from ambient.core.resilience import bucket
 from ambient.core.resilience.gauge import Kind
@@ -31,13 +32,13 @@ def made() -> Iterator[tuple[Ledger, int]]:
 
 
 @contextmanager
-def worker(memory: int, number: int, code: str) -> Iterator[subprocess.Popen[str]]:
+def worker(memory: int, code: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs ``code`` with a ``ledger``; it says what it prints, and goes on when it is told a line."""
     head = f"""
 import sys, time
 from ambient.waypoint.ledger import Ledger
 from ambient.core.resilience.gauge import Kind
-ledger = Ledger({memory}, 3, {number})
+ledger = Ledger.join({memory}, 3)
 def say(*words): print(*words, flush=True)
 def counted(state): return (float("inf"), (state[1] if state else 0.0) + 1), None
 """
@@ -82,7 +83,7 @@ def until(is_so: Callable[[], bool]) -> None:
 def test_steps_of_all_workers_follow_one_another(made):
     ledger, memory = made
     code = "for _ in range(3000): ledger.step('k', counted, 1.0)\nsay(ledger.homeless)"
-    with worker(memory, 0, code) as one, worker(memory, 1, code) as other:
+    with worker(memory, code) as one, worker(memory, code) as other:
         apart = int(heard(one)) + int(heard(other))
     # Who did not get the lock in time did without, and that is counted.
     assert ledger.look("k", 1.0) == (NEVER, 6000.0 - apart)
@@ -96,7 +97,7 @@ def test_a_limit_holds_for_all_workers_together(made):
         say(sum(ledger.gauges.of("s").take(Kind.REQUEST, 100) for _ in range(100)), ledger.missed_locks)
         sys.stdin.readline()
     """
-    with worker(memory, 0, code) as one, worker(memory, 1, code) as other, worker(memory, 2, code) as third:
+    with worker(memory, code) as one, worker(memory, code) as other, worker(memory, code) as third:
         for process in (one, other, third):
             tell(process)
         answers = [heard(process).split() for process in (one, other, third)]
@@ -106,19 +107,40 @@ def test_a_limit_holds_for_all_workers_together(made):
 
 def test_what_a_killed_worker_held_is_returned(made):
     ledger, memory = made
-    gauge = ledger.gauges.of("s")
+    mine = Ledger.join(memory, 3)
+    gauge = mine.gauges.of("s")
     code = (
         "g = ledger.gauges.of('s')\nsay(*(g.take(Kind.REQUEST, 5) for _ in range(7)))\nsys.stdin.readline()"
     )
-    with worker(memory, 1, code) as process:
+    with worker(memory, code) as process:
         assert heard(process).split() == ["True"] * 5 + ["False"] * 2
         assert not gauge.take(Kind.REQUEST, 5)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not gauge.take(Kind.REQUEST, 5), "until its parent has seen it die"
-    ledger.leave(1)
+    ledger.sweep()
     assert gauge.total(Kind.REQUEST) == 0
     assert gauge.take(Kind.REQUEST, 5)
+    ledger.sweep()
+    assert gauge.total(Kind.REQUEST) == 1, "of who lives nothing is taken"
+    mine.close()
+
+
+def test_who_joins_takes_the_place_of_who_is_gone(made):
+    _, memory = made
+    workers = [Ledger.join(memory, 3) for _ in range(7)]
+    assert sorted(one.gauges.own for one in workers) == list(range(7))
+    with pytest.raises(Unavailable, match="no slot"):
+        Ledger.join(memory, 3)
+    for one in workers:
+        one.gauges.of("s").add(Kind.REQUEST)
+    workers[4].close()
+    assert workers[0].gauges.of("s").total(Kind.REQUEST) == 7
+    again = Ledger.join(memory, 3)
+    assert again.gauges.own == 4
+    assert again.gauges.of("s").total(Kind.REQUEST) == 6
+    for one in (*workers[:4], *workers[5:], again):
+        one.close()
 
 
 HOLD = """
@@ -133,7 +155,7 @@ HOLD = """
 def test_a_lock_of_a_killed_worker_is_let_go(made):
     ledger, memory = made
     ledger.step("k", counted, 1.0)
-    with worker(memory, 1, HOLD) as process:
+    with worker(memory, HOLD) as process:
         assert heard(process) == "held"
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -144,7 +166,7 @@ def test_a_lock_of_a_killed_worker_is_let_go(made):
 def test_nobody_waits_long_for_a_worker_that_stands_still(made):
     ledger, memory = made
     ledger.step("k", counted, 1.0)
-    with worker(memory, 1, HOLD) as process:
+    with worker(memory, HOLD) as process:
         assert heard(process) == "held"
         os.kill(process.pid, signal.SIGSTOP)
         began = time.monotonic()
@@ -170,7 +192,7 @@ def test_a_worker_that_is_killed_at_any_moment_leaves_a_state_that_was(made):
                 say(key)
     """
     for number in range(8):
-        with worker(memory, 1, code) as process:
+        with worker(memory, code) as process:
             for _ in range(7 * number):
                 key = heard(process)
                 assert len(set(ledger.look(key, 1.0)[1:])) <= 1
@@ -191,7 +213,7 @@ def test_all_workers_hear_who_is_left_out(made):
     """
     board = ledger.board
     scope = board.scope("s")
-    with worker(memory, 1, code) as process:
+    with worker(memory, code) as process:
         board.add(scope, "a", 1.0, lambda: (30.0, 30.0))
         board.add(scope, "b", 1.0, lambda: (40.0, 600.0))
         board.add(board.scope("t"), "c", 1.0, lambda: (40.0, 600.0))
@@ -225,7 +247,7 @@ def test_states_of_any_length_are_kept(made):
 
 def test_what_another_has_changed_is_seen_at_the_next_glance(made):
     ledger, memory = made
-    other = Ledger(memory, 3, 1)
+    other = Ledger.join(memory, 3)
     keys = [f"k{n}" for n in range(200)]
     for key in keys:
         assert ledger.look(key, 1.0) == ()

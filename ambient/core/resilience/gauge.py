@@ -56,9 +56,7 @@ class Cells:
 
     def total(self, kind: Kind) -> int:
         """All workers together."""
-        first = self._start + kind
-        memory = self._memory
-        return sum(memory[first + worker * KINDS] for worker in range(self._workers))
+        return sum(self._memory[self._start + kind : self._start + self._workers * KINDS : KINDS])
 
     def own(self, kind: Kind) -> int:
         """Of the worker whose cells they are here."""
