@@ -363,6 +363,7 @@ class Connection(ABC):
         """Bytes for the machine."""
         if not self._parting:
             self._tell(self.machine.receive(data))
+            self._settle()
 
     def finished(self, end: End) -> None:
         """The machine knows what that means for what is under way."""
@@ -371,6 +372,7 @@ class Connection(ABC):
             end.close()
         else:
             self._tell(self.machine.receive_end())
+            self._settle()
 
     def closed(self, end: End) -> None:
         """Whatever is still to be said, nobody hears it."""
@@ -425,7 +427,6 @@ class Connection(ABC):
             self.cut("a fault of our own")
         finally:
             self._telling = False
-        self._settle()
 
     def _settle_now(self) -> None:
         self._flush_due = False
@@ -466,6 +467,7 @@ class Connection(ABC):
         self._hearing_on = False
         if not self._parting:
             self._tell(self.machine.receive(b""))
+            self._settle()
 
     def _hold_or_release(self) -> None:
         self._held = not self._held
@@ -528,10 +530,12 @@ class Connection(ABC):
     def _part(self) -> None:
         self._parting = True
         self._write_out()
+        self._tell(self.machine.receive(b""))
         for stream in tuple(self._streams.values()):
-            self._cut(
-                stream.id, Fault.CANCELLED if stream.has_heard_all else Fault.RESET, "the connection is over"
-            )
+            fault = Fault.CANCELLED if stream.has_heard_all else Fault.RESET
+            self._cut(stream.id, fault, "the connection is over")
+        if self._gone:
+            return
         if not self._half_closed:
             self._end.finish()
         if self._end.finished_reading:
@@ -653,13 +657,14 @@ class HttpServer(Connection):
             return
         now = self._loop.time()
         due = self._since + self._patience(self._waiting)
-        if self._waiting is Waiting.MESSAGE:
+        if self._waiting is Waiting.MESSAGE or self._end.unsent:
             self._inspect(now)
             due = now + self._patience(Waiting.MESSAGE)
         elif due <= now:
             due = now + LINGER_SECONDS
             if self._waiting is Waiting.HEAD:
                 self._tell(self.machine.expire())
+                self._settle()
             else:
                 self.leave()
         if due < self._due and not self._parting:

@@ -418,6 +418,25 @@ def test_all_is_written_before_the_half_close_though_the_end_is_full() -> None:
     travel(scenario())
 
 
+def test_what_a_machine_that_is_over_has_still_to_tell_is_told() -> None:
+    async def scenario() -> None:
+        serving = Serving(
+            [RequestCame(1, POST), RequestCame(3, POST)], [MessageCut(3, Fault.OVERLOADED, "too much")]
+        )
+        serving.server.start()
+        serving.machine.over = True
+        serving.end.say(b"1")
+        assert serving.machine.said[-1] == ("receive", b"")
+        assert [heard.heard for heard in serving.receivers] == [
+            [(Fault.RESET, "the connection is over")],
+            [(Fault.OVERLOADED, "too much")],
+        ]
+        assert serving.end.done == ["start", "finish"]
+        serving.server.cut("the test is over")
+
+    travel(scenario())
+
+
 def test_a_half_close_is_the_machines_to_understand() -> None:
     async def scenario() -> None:
         serving = Serving([RequestCame(1, POST)])
