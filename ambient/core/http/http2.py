@@ -241,14 +241,14 @@ class _Http2(Machine):
             code = ErrorCode.ENHANCE_YOUR_CALM if is_flood else ErrorCode.PROTOCOL_ERROR
             self._due.append(frames.goaway(self._last_heard, code))
             self._break(Fault.OVERLOADED if is_flood else Fault.MALFORMED, str(broken), events)
-        elif not (self._patience.is_provoked or connection.want_read) and (self._streams or not self._left):
-            self._flush(events)
-            self._break(Fault.MALFORMED, self._why or _NOT_HTTP2, events)
 
     def _send_away(self, events: list[Event]) -> None:
-        self._say(self._connection.terminate_connection, ErrorCode.ENHANCE_YOUR_CALM)
-        self._flush(events)
+        self._say_goodbye_for_good()
         self._break(Fault.OVERLOADED, "it asked for too much that serves nothing", events)
+
+    def _say_goodbye_for_good(self) -> None:
+        self._say(self._connection.terminate_connection, ErrorCode.ENHANCE_YOUR_CALM)
+        self._due.append(self._connection.data_to_send())
 
     def _break(self, fault: Fault | None, detail: str, events: list[Event]) -> None:
         """End it at once. ``fault``: the peer's; None: it has gone."""
@@ -437,12 +437,18 @@ class _Http2(Machine):
     def _flush(self, events: list[Event]) -> None:
         """Take what ngh2 has to say, and what became of streams by that."""
         connection = self._connection
-        while connection.want_write and (said := connection.data_to_send()):
-            self._due.append(said)
+        while connection.want_write:
+            said = connection.data_to_send()
+            if said:
+                self._due.append(said)
             if happened := connection.events():
                 self._translate(happened, events)
             if self._answered_early:
                 self._stop_answered()
+            if not (said or happened):
+                break
+        if not connection.want_read and (self._streams or not self._left):
+            self._break(Fault.MALFORMED, self._why or _NOT_HTTP2, events)
 
     def _stop_answered(self) -> None:
         connection = self._connection
@@ -534,8 +540,7 @@ class Http2Server(_Http2, ServerMachine):
     def expire(self) -> list[Event]:
         events, self._told = self._told, []
         if self.waiting is Waiting.HEAD and not self.is_over:
-            self._say(self._connection.terminate_connection, ErrorCode.ENHANCE_YOUR_CALM)
-            self._flush(events)
+            self._say_goodbye_for_good()
             self._is_broken = True
             events.append(RequestRefused(408, "the rest of a request did not come"))
         return events

@@ -76,7 +76,9 @@ class Fed(Generic[M]):
         self.sent += frames
         for one in frames:
             if isinstance(one, HeadersFrame):
-                self.heads.append((one.stream_id, self._decoder.decode(one.data)))
+                raw = self._decoder.decode(one.data, raw=True)
+                said = [(str(name, "latin-1"), str(value, "latin-1")) for name, value in raw]
+                self.heads.append((one.stream_id, said))
         return frames
 
     def forget(self) -> None:
