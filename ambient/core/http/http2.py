@@ -596,6 +596,11 @@ class Http2Server(_Http2, ServerMachine):
         if (stream.was_reset and not stream.has_head) or (was_provoked and not stream.was_reset):
             self._patience.provoke()
 
+    def _cut(self, stream: _Stream, fault: Fault, detail: str, events: list[Event]) -> None:
+        if fault is Fault.MALFORMED:
+            self._patience.provoke()
+        super()._cut(stream, fault, detail, events)
+
     def _break(self, fault: Fault | None, detail: str, events: list[Event]) -> None:
         super()._break(fault, detail, events)
         if fault is not None:
