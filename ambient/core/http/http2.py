@@ -1,8 +1,9 @@
 """Either end of an HTTP/2 connection (RFC 9113), on ngh2.
 
-Turns. ngh2 tells all that a call of it has heard, also behind the frame that broke the connection. So it is fed some
-frames at a time, and what they brought is judged before the next are. A crowd of requests or of frames ends a turn: then
-not all is heard, and the shell asks again.
+Turns. ngh2 tells all that a call of it has heard, also behind the frame that broke the connection, and resets a stream
+when it next speaks. So it is fed frame by frame, and what each brought is judged, and answered, before the next: no matter
+how the bytes were cut, they mean the same. A crowd of requests or of frames ends a turn: then not all is heard, and the
+shell asks again.
 
 Windows. A stream's window is given back as its bytes are ``consumed``. The connection's must never be what a sender waits
 for: a few stalled streams would starve the rest. It is twice as large as all that streams may have together, since ngh2
@@ -61,6 +62,9 @@ MOST_INFORMATION: Final = 16
 _MOST_CREDIT: Final = 2**31 - 1
 _NO_LIMIT: Final = 2**32 - 1
 _NEVER: Final = (2**62, 2**62)
+_MOST_DUE: Final = 256
+"""Pieces that may wait for ``gather``. What ngh2 would say beyond them stays with it, and its streams are not closed: so
+whoever reads no answers is answered no more, ``Limits.streams`` at last."""
 _TURN_HEADS: Final = 64
 """Messages of one turn: some milliseconds' work for whoever hears of them."""
 _TURN_FRAMES: Final = 2048
@@ -196,18 +200,15 @@ class _Http2(Machine):
         patience = self._patience
         heads_of_turn, frames_of_turn = patience.heads + _TURN_HEADS, patience.passed + _TURN_FRAMES
         while at < end and patience.heads < heads_of_turn and patience.passed < frames_of_turn:
-            upto = patience.portion(view, at)
-            if upto > at:
+            upto = patience.step(view, at)
+            if not patience.is_flooded:
                 self._feed(view[at:upto], events)
             if patience.is_spent and not self._is_broken:
                 self._send_away(events)
             if self.is_over:
-                at = end
-                break
+                return events
             at = upto
         self._unheard = bytes(view[at:]) if at < end else b""
-        if not (self._due or self._is_broken):
-            self._flush(events)
         self._turn_ends(events)
         return events
 
@@ -241,6 +242,8 @@ class _Http2(Machine):
             code = ErrorCode.ENHANCE_YOUR_CALM if is_flood else ErrorCode.PROTOCOL_ERROR
             self._due.append(frames.goaway(self._last_heard, code))
             self._break(Fault.OVERLOADED if is_flood else Fault.MALFORMED, str(broken), events)
+        elif not self._patience.is_provoked and len(self._due) < _MOST_DUE:
+            self._flush(events)
 
     def _send_away(self, events: list[Event]) -> None:
         self._say_goodbye_for_good()

@@ -19,9 +19,6 @@ MOST_IDLE: Final = 10_000
 """Frames that serve nothing. Source: 20 ms of our time, and a thousand times what libraries send of themselves."""
 _REFUSED: Final = 10
 """What a request costs that we refuse unheard, in frames."""
-_PORTION: Final = 16 * 1024
-_PORTION_FRAMES: Final = 512
-_PORTION_HEADS: Final = 32
 
 
 class Patience:
@@ -62,20 +59,10 @@ class Patience:
         self.heads = 0
         """HEADERS frames so far."""
 
-    def portion(self, view: memoryview, at: int) -> int:
-        """How far to read on from ``at``: some frames, or all there are. If it then ``is_spent``, nothing more is."""
-        end, began = len(view), at
-        self._untouched = False
-        most_passed = self.passed + _PORTION_FRAMES
-        most_heads = self.heads + _PORTION_HEADS
-        while at < end:
-            if self._inside:
-                step = min(self._inside, end - at)
-                at += step
-                self._inside -= step
-                continue
-            if at - began >= _PORTION or self.passed >= most_passed or self.heads >= most_heads:
-                return at
+    def step(self, view: memoryview, at: int) -> int:
+        """How far the frame reaches that ``at`` is in, or that begins there. If it ``is_flooded`` then, leave it alone."""
+        end = len(view)
+        if not self._inside:
             if self._header or end - at < frames.HEADER:
                 missing = frames.HEADER - len(self._header)
                 self._header += view[at : at + missing]
@@ -87,24 +74,30 @@ class Patience:
             else:
                 frame = frames.frame_at(view, at)
                 at += frames.HEADER
-            self.passed += 1
-            self._inside = frame.length
-            if frame.kind == frames.DATA:
-                self._idle += not (frame.length or frame.flags & frames.END_STREAM)
-            else:
-                self._idle += 1
-                if frame.kind in (frames.HEADERS, frames.CONTINUATION):
-                    self.heads += frame.kind == frames.HEADERS
-                    self._in_block = not frame.flags & frames.END_HEADERS
-            if self._idle > MOST_IDLE:
-                self.is_flooded = True
-                return max(began, at - frames.HEADER)
-        return at
+            self._account(frame)
+        upto = min(end, at + self._inside)
+        self._inside -= upto - at
+        self._untouched = False
+        return upto
+
+    def _account(self, frame: frames.Frame) -> None:
+        self.passed += 1
+        self._inside = frame.length
+        if frame.kind == frames.DATA:
+            self._idle += not (frame.length or frame.flags & frames.END_STREAM)
+        else:
+            self._idle += 1
+            if frame.kind == frames.HEADERS:
+                self.heads += 1
+                self._in_block = not frame.flags & frames.END_HEADERS
+            elif frame.kind == frames.CONTINUATION:
+                self._in_block = not frame.flags & frames.END_HEADERS
+        self.is_flooded = self.is_flooded or self._idle > MOST_IDLE
 
     @property
     def is_inside(self) -> bool:
         """Whether a frame, or a head of several, has begun and not ended."""
-        return not self._untouched and bool(self._inside or self._header or self._in_block)
+        return bool(self._header or self._in_block or (self._inside and not self._untouched))
 
     @property
     def is_spent(self) -> bool:
