@@ -184,7 +184,7 @@ class _Connection(Machine):
 
     @property
     def wants_more(self) -> bool:
-        return not self._over and self._unconsumed < self._limits.stream_window
+        return not (self._over or self._again) and self._unconsumed < self._limits.stream_window
 
     @property
     def has_finished(self) -> bool:
@@ -202,14 +202,16 @@ class _Connection(Machine):
         return self._at < len(self._data) or bool(self._later)
 
     def _take(self, data: Buffer) -> None:
-        """Put ``data`` behind what was kept."""
-        if self._keeps:
-            if len(data) or self._later:
-                rest = memoryview(self._data)[self._at :]
-                self._data, self._at = b"".join((rest, *self._later, data)), 0
-                self._later.clear()
-        else:
+        """Put ``data`` behind what was kept. That may be much: it is put together when what is there is not enough."""
+        if not self._keeps:
             self._data, self._at = data, 0
+        elif self._body is not None and self._body.is_tired:
+            if len(data):
+                self._later.append(bytes(data))
+        elif len(data) or self._later:
+            rest = memoryview(self._data)[self._at :]
+            self._data, self._at = b"".join((rest, *self._later, data)), 0
+            self._later.clear()
 
     def _keep(self) -> None:
         """``data`` lasts no longer than the call that brought it."""
@@ -217,6 +219,8 @@ class _Connection(Machine):
             self._data, self._at = b"", 0
         elif type(self._data) is not bytes:
             self._data, self._at = bytes(self._data[self._at :]), 0
+        if self._later and self._body is not None:
+            self._again = True
 
     def _searchable(self) -> bytes:
         if type(self._data) is not bytes:

@@ -706,14 +706,29 @@ def test_a_crowd_of_chunks_is_heard_in_turns() -> None:
     events = machine.receive(chunked(b"1\r\nx\r\n" * count + b"0\r\n\r\n"))
     assert body(events) == b"x" * bodies.MOST_CHUNKS
     assert not machine.heard_all
-    events = machine.receive_end()
-    assert events == []
-    rest = all_told(machine)
-    assert rest == [
+    assert not machine.wants_more
+    assert machine.receive_end() == []
+    assert all_told(machine) == [
         BodyCame(1, b"x" * (count - bodies.MOST_CHUNKS)),
         MessageEnded(1),
         MessageCut(1, Fault.CANCELLED, "the client hung up"),
     ]
+
+
+def test_what_comes_within_a_crowd_of_chunks_has_its_turn_behind_it() -> None:
+    machine = Http1Server()
+    data = b"".join(b"1\r\n%c\r\n" % (0x20 + number % 64) for number in range(5000)) + b"0\r\n\r\n" + GET
+    told(machine, [chunked(b"")])
+    said = b""
+    for at in range(0, len(data), 7001):
+        events = machine.receive(data[at : at + 7001])
+        said += body(events)
+        assert len(body(events)) <= bodies.MOST_CHUNKS
+    rest = all_told(machine)
+    assert said + body(rest) == bytes(0x20 + number % 64 for number in range(5000))
+    assert rest[-1] == MessageEnded(1)
+    answer(machine, 1)
+    assert asked(all_told(machine)).method == "GET"
 
 
 def test_what_nobody_will_consume_stops_no_reading() -> None:
