@@ -55,6 +55,13 @@ class PodRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerShared:
+    """Parent → worker of a waypoint that accepts, before its listeners. Descriptor: the memory of ``waypoint.ledger``."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """Parent → worker of a waypoint. Descriptors: its listeners."""
 
@@ -133,6 +140,7 @@ Message: TypeAlias = (
     | Welcome
     | PodAdded
     | PodRemoved
+    | LedgerShared
     | Listening
     | CredentialsChanged
     | CredentialsForgotten
@@ -153,6 +161,7 @@ _KINDS: dict[str, Any] = {
         Welcome,
         PodAdded,
         PodRemoved,
+        LedgerShared,
         Listening,
         CredentialsChanged,
         CredentialsForgotten,

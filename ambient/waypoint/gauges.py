@@ -15,16 +15,12 @@ from ambient.waypoint.locks import Locks
 
 DIGEST: Final = 16
 _NOBODY: Final = bytes(DIGEST)
+_HELD: Final = b"\1"
 
 
 def size(rows: int, slots: int) -> int:
     """The bytes of so many rows."""
-    return rows * (DIGEST + _stride(slots) * 8)
-
-
-def _stride(slots: int) -> int:
-    """The words of a row: cells, and marks."""
-    return slots * (KINDS + 1)
+    return rows * (DIGEST + slots * (KINDS * 8 + 1))
 
 
 class Gauge:
@@ -86,10 +82,10 @@ class Gauges:
         locks: Locks,
         secret: bytes,
         *,
-        own: int = 0,
+        own: int | None = 0,
         parts: int = 1,
     ) -> None:
-        """``own`` is this worker's slot; ``parts`` is how many workers there are, for limits that each keeps alone."""
+        """``own`` is this worker's slot (None: it has none); ``parts`` is how many workers there are, for limits that each keeps alone."""
         self._memory = memory
         self._words = memory.cast("q")
         self._start, self._rows, self._slots, self._parts = start, rows, slots, parts
@@ -113,30 +109,32 @@ class Gauges:
             if gauge.is_idle:
                 del self._held[key]
                 gauge.detach()
-                if row is not None:
-                    self._words[self._mark(row, self.own)] = 0
+                if row is not None and self.own is not None:
+                    self._memory[self._marks(self.own) + row] = 0
 
     def leave(self, slot: int) -> None:
         """A worker is gone, and with it all that it held."""
-        for row in range(self._rows):
-            mark = self._mark(row, slot)
-            if self._words[mark]:
-                self._cells(row, slot).leave(slot)
-                self._words[mark] = 0
+        first = self._marks(slot)
+        marks = bytes(self._memory[first : first + self._rows])
+        row = marks.find(_HELD)
+        while row != -1:
+            self._cells(row, slot).leave(slot)
+            self._memory[first + row] = 0
+            row = marks.find(_HELD, row + 1)
 
     def _open(self, key: str) -> tuple[Gauge, int | None]:
         digest = blake2b(
             key.encode("utf-8", "surrogateescape"), digest_size=DIGEST, key=self._secret
         ).digest()
         row = None
-        if self._locks.take(self._start):
+        if self.own is not None and self._locks.take(self._start):
             try:
                 row = self._row(digest)
                 if row is not None:
-                    self._words[self._mark(row, self.own)] = 1
+                    self._memory[self._marks(self.own) + row] = _HELD[0]
             finally:
                 self._locks.give(self._start)
-        if row is None:
+        if row is None or self.own is None:
             self.homeless += 1
             return Gauge(None, self._locks, 0, self._parts), None
         at = self._start + row * DIGEST + 1
@@ -145,33 +143,39 @@ class Gauges:
     def _row(self, digest: bytes) -> int | None:
         """The row of a digest, or one that nobody holds; the lock is held."""
         digests = bytes(self._memory[self._start : self._start + self._rows * DIGEST])
-        at = digests.find(digest)
-        while at != -1 and at % DIGEST:
-            at = digests.find(digest, at + 1)
-        if at != -1:
-            return at // DIGEST
-        row = self._free(digests)
-        if row is not None:
-            cells = self._cells(row, 0)
-            for worker in range(self._slots):
-                cells.leave(worker)
-            at = self._start + row * DIGEST
-            self._memory[at : at + DIGEST] = digest
+        row = _find(digests, digest)
+        if row is None:
+            row = _find(digests, _NOBODY)
+            if row is None:
+                row = self._given_up()
+            if row is not None:
+                cells = self._cells(row, 0)
+                for slot in range(self._slots):
+                    cells.leave(slot)
+                at = self._start + row * DIGEST
+                self._memory[at : at + DIGEST] = digest
         return row
 
-    def _free(self, digests: bytes) -> int | None:
-        for row in range(self._rows):
-            if digests[row * DIGEST : (row + 1) * DIGEST] == _NOBODY or not any(
-                self._words[self._mark(row, worker)] for worker in range(self._slots)
-            ):
-                return row
-        return None
+    def _given_up(self) -> int | None:
+        held = bytearray(self._rows)
+        for slot in range(self._slots):
+            first = self._marks(slot)
+            for row, mark in enumerate(self._memory[first : first + self._rows]):
+                held[row] |= mark
+        row = held.find(0)
+        return None if row == -1 else row
 
     def _cells(self, row: int, own: int) -> Cells:
-        return Cells(self._words, self._first(row), self._slots, own)
+        first = (self._start + self._rows * DIGEST) // 8 + row * self._slots * KINDS
+        return Cells(self._words, first, self._slots, own)
 
-    def _mark(self, row: int, worker: int) -> int:
-        return self._first(row) + self._slots * KINDS + worker
+    def _marks(self, slot: int) -> int:
+        """Where the marks of a slot begin: a byte for each row."""
+        return self._start + self._rows * (DIGEST + self._slots * KINDS * 8) + slot * self._rows
 
-    def _first(self, row: int) -> int:
-        return (self._start + self._rows * DIGEST) // 8 + row * _stride(self._slots)
+
+def _find(digests: bytes, digest: bytes) -> int | None:
+    at = digests.find(digest)
+    while at != -1 and at % DIGEST:
+        at = digests.find(digest, at + 1)
+    return None if at == -1 else at // DIGEST

@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
-from ambient.core.errors import Unavailable
 from ambient.core.resilience.state import State
 from ambient.waypoint import board, gauges, records
 from ambient.waypoint.board import Board
@@ -68,15 +67,10 @@ class Ledger:
 
     @classmethod
     def join(cls, memory: int, workers: int) -> Self:
-        """As a worker that begins has it. Raises Unavailable when there are twice as many as there should be."""
+        """As a worker that begins has it. Where there are twice as many as there should be, it has gauges of its own."""
         joined = cls(memory, workers)
-        for slot in joined._slots:
-            if joined._locks.seize(_SLOTS + slot):
-                joined.gauges.leave(slot)
-                joined.gauges.own = slot
-                return joined
-        joined.close()
-        raise Unavailable("no slot of the ledger is free")
+        joined.gauges.own = next(filter(joined._seize, joined._slots), None)
+        return joined
 
     def step(
         self, key: str, machine: Callable[[State], tuple[State, T]], now: float, *, spill: str | None = None
@@ -97,10 +91,8 @@ class Ledger:
 
     def sweep(self) -> None:
         """Return what workers that are gone had under way."""
-        for slot in self._slots:
-            if self._locks.seize(_SLOTS + slot):
-                self.gauges.leave(slot)
-                self._locks.give(_SLOTS + slot)
+        for slot in filter(self._seize, self._slots):
+            self._locks.give(_SLOTS + slot)
 
     @property
     def homeless(self) -> int:
@@ -111,6 +103,13 @@ class Ledger:
     def missed_locks(self) -> int:
         """How often another worker kept a lock for longer than a moment."""
         return self._locks.missed
+
+    def _seize(self, slot: int) -> bool:
+        """Have a slot, emptied, if nobody has."""
+        if not self._locks.seize(_SLOTS + slot):
+            return False
+        self.gauges.leave(slot)
+        return True
 
     def close(self) -> None:
         """Be of no more use; for whoever makes many."""

@@ -18,6 +18,7 @@ from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.member import messages, parent
 from ambient.rpc.subscription import TYPES
 from ambient.rpc.wire import POLICIES, ROUTES, SETTINGS
+from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.replica import Replica
 from ambient.waypoint.settings import Settings
 from ambient.waypoint.status import Status
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 HEARD_SECONDS: Final = 3.0
 """How long new connections are still taken at a stop, for callers that have not heard yet."""
 _BACKLOG: Final = 4096
+_SWEEP_SECONDS: Final = 1.0
+"""What a worker that died had under way counts against limits for so long at most."""
 
 
 class Parent(parent.Parent):
@@ -42,6 +45,7 @@ class Parent(parent.Parent):
             settings, "waypoint", (*TYPES, ROUTES, POLICIES, SETTINGS), settings.waypoint, settings.uid
         )
         self._own, self._listeners = settings, listeners
+        self._ledger, self._ledger_memory = Ledger.make(settings.workers)
         self._replica = Replica(settings, self.registration, self.certificates, self.workers)
         self._bringing: asyncio.Task[None] | None = None
         self._status = Status(self, self._replica)
@@ -53,6 +57,7 @@ class Parent(parent.Parent):
         self._replica.report(healthy=False)
         self.be(NodeId(self._own.trust_domain, self._own.node))
         self._bringing = self.tasks.start(self._replica.bring(), "own workload")
+        self.tasks.start(self._sweep(), "ledger")
 
     def ordered(self, order: Order) -> None:
         if order.uid == self._own.uid:
@@ -69,6 +74,7 @@ class Parent(parent.Parent):
 
     def welcome_own(self, post: Post, *, retired: bool) -> None:
         if not retired:
+            post(messages.LedgerShared(self._own.workers), b"", [self._ledger_memory])
             post(messages.Listening(), b"", [listener.fileno() for listener in self._listeners])
 
     async def retire(self, sole: contextlib.ExitStack) -> None:  # noqa: ARG002  # It is held until all has ended.
@@ -79,6 +85,11 @@ class Parent(parent.Parent):
 
     async def left(self) -> None:
         await self._replica.leave()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self._ledger.sweep()
 
 
 def _listen(addresses: tuple[SocketAddress, ...]) -> tuple[socket.socket, ...]:

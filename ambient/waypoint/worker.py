@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from functools import partial
@@ -18,7 +19,9 @@ from ambient.telemetry.access import AccessLog
 from ambient.waypoint import late
 from ambient.waypoint.call import Call
 from ambient.waypoint.dial import Dialer
+from ambient.waypoint.guards import Guards
 from ambient.waypoint.inbound import Inbound
+from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.world import World
 
 
@@ -34,6 +37,8 @@ class Worker(worker.Worker[Call]):
         tasks = self.accepting.setting_up
         self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, None)
         self.served = Tunnels(self._inbound, tasks, self.tunnel_ended)
+        self.guards: Guards | None = None
+        """What is known together with the other workers; None: nothing has been accepted yet."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -41,6 +46,8 @@ class Worker(worker.Worker[Call]):
 
     def hear(self, message: messages.Message, descriptors: list[int]) -> None:
         match message:
+            case messages.LedgerShared(workers):
+                self._share(descriptors[0], workers)
             case messages.Listening():
                 self._listen(descriptors)
             case messages.CredentialsForgotten():
@@ -64,6 +71,12 @@ class Worker(worker.Worker[Call]):
     def leave_peers(self) -> None:
         super().leave_peers()
         self._inbound.leave()
+
+    def _share(self, memory: int, workers: int) -> None:
+        try:
+            self.guards = Guards(Ledger.join(memory, workers), self._world.chance)
+        finally:
+            os.close(memory)
 
     def _listen(self, descriptors: list[int]) -> None:
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]

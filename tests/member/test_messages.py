@@ -9,6 +9,7 @@ SAMPLES = [
     messages.Welcome("node-1"),
     messages.PodAdded("local/a", 2**63 + 1),
     messages.PodRemoved("local/a", now=True),
+    messages.LedgerShared(2),
     messages.Listening(),
     messages.CredentialsChanged("spiffe://cluster.local/ns/a/sa/b"),
     messages.CredentialsForgotten("spiffe://cluster.local/ns/a/sa/b"),

@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import pytest
 
-from ambient.core.errors import Unavailable
 from ambient.core.model.limit import RateLimit
 from ambient.core.resilience import bucket
 from ambient.core.resilience.gauge import Kind
@@ -130,8 +129,11 @@ def test_who_joins_takes_the_place_of_who_is_gone(made):
     _, memory = made
     workers = [Ledger.join(memory, 3) for _ in range(7)]
     assert sorted(one.gauges.own for one in workers) == list(range(7))
-    with pytest.raises(Unavailable, match="no slot"):
-        Ledger.join(memory, 3)
+    eighth = Ledger.join(memory, 3)
+    apart = eighth.gauges.of("s")
+    assert [apart.take(Kind.REQUEST, 7) for _ in range(3)] == [True, True, False], "its third of the limit"
+    eighth.gauges.keep([])
+    eighth.close()
     for one in workers:
         one.gauges.of("s").add(Kind.REQUEST)
     workers[4].close()

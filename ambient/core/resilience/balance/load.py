@@ -74,8 +74,8 @@ class Loads:
         What fails is often quick: it never makes an endpoint look quicker.
         """
         load = self._of.get(uid)
-        if load is None:
-            return
+        if load is None or not load.under_way:
+            return  # It began with another balancer.
         load.under_way -= 1
         if uid in self._gone:
             self.forget(uid)
