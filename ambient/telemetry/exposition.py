@@ -34,6 +34,22 @@ _GZIP_FROM = 1024
 """Bytes from which compression is worth its time."""
 
 
+class Written(Metric):
+    """Metrics whose lines have been written already: name without ``_total``, help, type, and lines of each."""
+
+    def __init__(self, parts: Sequence[tuple[str, str, str, str]]) -> None:
+        super().__init__(parts[0][0], parts[0][1], "unknown")
+        self._parts = parts
+
+    def text(self, *, is_open: bool) -> bytes:
+        """As OpenMetrics has it, or as Prometheus's own format, which names a counter by its sample."""
+        return "".join(
+            f"# HELP {named} {text}\n# TYPE {named} {kind}\n{lines}"
+            for name, text, kind, lines in self._parts
+            for named in [name if is_open or kind != "counter" else f"{name}_total"]
+        ).encode()
+
+
 class Exposition:
     """A program's metrics page."""
 
@@ -63,11 +79,14 @@ def read(source: Source) -> Making:
 
 def render(metrics: Sequence[Metric], accept: str, accept_encoding: str) -> Response:
     """The page in the form that the scraper asked for: OpenMetrics or plain text, with gzip if it reads that."""
-    collected = _Collected(metrics)
+    collected = _Collected([metric for metric in metrics if not isinstance(metric, Written)])
+    written = [metric for metric in metrics if isinstance(metric, Written)]
     if _accepts(accept, "application/openmetrics-text"):
-        content_type, body = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call]
+        content_type, made = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call]
+        body = b"".join([*(one.text(is_open=True) for one in written), made])
     else:
-        content_type, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(collected)
+        content_type, made = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(collected)
+        body = b"".join([*(one.text(is_open=False) for one in written), made])
     headers = {"Vary": "Accept, Accept-Encoding"}
     if len(body) >= _GZIP_FROM and _accepts(accept_encoding, "gzip"):
         body = gzip.compress(body, compresslevel=3, mtime=0)
