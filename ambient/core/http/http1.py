@@ -203,8 +203,8 @@ class _Connection(Machine):
 
     def _take(self, data: Buffer) -> None:
         """Put ``data`` behind what was kept. That may be much: it is put together when what is there is not enough."""
-        if not self._keeps:
-            self._data, self._at = data, 0
+        if not self._data and not self._later:
+            self._data = data
         elif self._body is not None and self._body.is_tired:
             if len(data):
                 self._later.append(bytes(data))
