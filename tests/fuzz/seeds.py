@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ambient.core.hbone import Hbone, Role
+from ambient.core.http.http2 import Http2Client, Http2Server
+from ambient.core.http.message import RequestHead, ResponseHead
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import csr, issue
 from ambient.rpc import zds
@@ -24,6 +26,7 @@ def seeds() -> dict[str, list[bytes]]:
     server.accept(stream)
     server.send(stream, b"hello")
     server.finish(stream)
+    asking, answering = _http2_conversation()
     return {
         "authority": [b"10.0.0.1:80", b"[fd00::1]:80", b"web.shop.svc:80"],
         "baggage": [b"k8s.pod.name=a,service.name=b%20c;x=y"],
@@ -44,6 +47,8 @@ def seeds() -> dict[str, list[bytes]]:
             b"\x10GET http://web/ HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, x-a\r\nUpgrade: h2c, spdy/3.1\r\nX-A: b\r\n\r\n",
             b"\xffOPTIONS * HTTP/1.0\r\nHost: [fd00::1]:80\r\nConnection: keep-alive\r\n\r\n",
         ],
+        "http2-client": [b"\xff" + answering, b"\x05" + answering],
+        "http2-server": [b"\xff" + asking, b"\x05" + asking],
         "identity": [str(IDENTITY).encode(), b"spiffe://cluster.local/node/one"],
         "requests-to-sign": [request.csr_pem],
         "snapshot-messages": [],
@@ -51,3 +56,30 @@ def seeds() -> dict[str, list[bytes]]:
         "xds-resources": [],
         "zds-packets": [zds.encode(zds.Hello()), zds.encode(zds.KeepWorkload("u")), zds.encode(zds.Ack())],
     }
+
+
+def _http2_conversation() -> tuple[bytes, bytes]:
+    """What each end says after its preface."""
+    client, server = Http2Client(), Http2Server()
+    hello = b"".join(client.gather())
+    server.receive(hello)
+    client.receive(b"".join(server.gather()))
+    asked = [
+        client.request(RequestHead("GET", "web", "/a?b", (("cookie", "a=b"),)), ended=True),
+        client.request(RequestHead("POST", "web:80", "/", length=5, takes_trailers=True)),
+        client.request(RequestHead("GET", "web", "/", upgrade="websocket")),
+    ]
+    client.send(asked[1], b"hello")
+    client.finish(asked[1])
+    said = b"".join(client.gather())
+    server.receive(said)
+    server.inform(asked[1], 103, (("link", "x"),))
+    for stream in asked[:2]:
+        server.respond(stream, ResponseHead(200, (("server", "web"),), 5))
+        server.send(stream, b"hello")
+        server.finish(stream, (("grpc-status", "0"),))
+    server.respond(asked[2], ResponseHead(101))
+    server.send(asked[2], b"hello")
+    answered = b"".join(server.gather())
+    client.leave()
+    return said + b"".join(client.gather()), answered

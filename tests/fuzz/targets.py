@@ -12,6 +12,7 @@ from ambient.core.errors import AmbientError, InvalidIdentity, PeerError
 from ambient.core.hbone import Hbone, Role
 from ambient.core.http.fields import OWN
 from ambient.core.http.http1 import Http1Client, Http1Server
+from ambient.core.http.http2 import Http2Client, Http2Server
 from ambient.core.http.machine import Machine
 from ambient.core.http.message import (
     BodyCame,
@@ -160,6 +161,57 @@ def http1_client(data: bytes) -> None:
                 pass
 
 
+def http2_server(data: bytes) -> None:
+    machine = Http2Server()
+    machine.receive(PREFACE + b"\0\0\0\x04\0\0\0\0\0")
+    for number, event in enumerate(_told(machine, data)):
+        match event:
+            case RequestCame(stream, head):
+                assert not OWN.intersection(dict(head.headers))
+                for client in (Http1Client(), Http2Client()):
+                    client.request(head)
+                if number % 3 == 0:
+                    machine.reset(stream)
+                machine.respond(stream, ResponseHead(101 if head.upgrade else 200))
+                machine.send(stream, b"hello")
+            case BodyCame(stream, content):
+                machine.send(stream, content)
+                machine.consumed(stream, len(content))
+            case MessageEnded(stream):
+                machine.finish(stream, (("x", "y"),))
+            case _:
+                pass
+    assert machine.is_over
+
+
+def http2_client(data: bytes) -> None:
+    machine = Http2Client()
+    machine.receive(b"\0\0\x06\x04\0\0\0\0\0\0\x08\0\0\0\x01")
+    machine.request(RequestHead("GET", "web", "/"), ended=True)
+    machine.request(RequestHead("POST", "web", "/", length=None))
+    machine.request(RequestHead("GET", "web", "/", upgrade="websocket"))
+    machine.gather()
+    ended: set[int] = set()
+    for event in _told(machine, data):
+        match event:
+            case ResponseCame(_, head):
+                assert not OWN.intersection(dict(head.headers))
+                server = Http1Server()
+                upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n" if head.status == 101 else ""
+                server.receive(f"GET / HTTP/1.1\r\nHost: web\r\n{upgrade}\r\n".encode())
+                server.respond(1, head)
+            case BodyCame(stream, content):
+                assert stream in {1, 3, 5} - ended
+                machine.send(stream, content)
+                machine.consumed(stream, len(content))
+            case MessageEnded(stream):
+                ended.add(stream)
+                machine.finish(stream)
+            case _:
+                pass
+    assert machine.is_over
+
+
 def _told(machine: Machine, data: bytes) -> Iterator[Event]:
     """The first byte says how the rest is cut."""
     size = 1 + (data[0] if data else 0)
@@ -214,6 +266,8 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "hbone-server": hbone_server,
     "http1-client": http1_client,
     "http1-server": http1_server,
+    "http2-client": http2_client,
+    "http2-server": http2_server,
     "identity": identity,
     "requests-to-sign": requests_to_sign,
     "snapshot-messages": snapshot_messages,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final, TypeAlias
 
 from ambient.core.http import fields
@@ -72,18 +73,14 @@ def read_request(block: Block, limits: Limits, *, ended: bool) -> RequestHead | 
 def _sorted(block: Block, limits: Limits) -> Fields | Refusal:
     if len(block) > limits.header_count:
         return Refusal(431, "there are too many headers")
-    size = crumbs = 0
-    for name, value in block:
-        size += len(name) + len(value) + _OVERHEAD
-        crumbs += name == b"cookie"
-    if size > limits.header_bytes:
+    if _size(block) > limits.header_bytes:
         return Refusal(431, "the headers are too long")
     found = fields.sort_request(block)
     if isinstance(found, Refusal):
         return found
     if (fault := fields.one_hop_fault(found)) is not None:
         return Refusal(400, fault)
-    if crumbs > 1:
+    if [name for name, _ in found.headers].count("cookie") > 1:
         found.headers = _with_whole_cookie(found.headers)
     return found
 
@@ -118,12 +115,16 @@ def read_response(
 def _answer_fields(block: RawFields, limits: Limits) -> Fields | Refusal:
     if len(block) > limits.header_count:
         return Refusal(502, "there are too many headers")
-    if sum(len(name) + len(value) + _OVERHEAD for name, value in block) > limits.header_bytes:
+    if _size(block) > limits.header_bytes:
         return Refusal(502, "the headers are too long")
     found = fields.sort_response(block)
     if not isinstance(found, Refusal) and (fault := fields.one_hop_fault(found)) is not None:
         return Refusal(502, fault)
     return found
+
+
+def _size(block: Block) -> int:
+    return sum(map(len, chain.from_iterable(block))) + _OVERHEAD * len(block)
 
 
 def read_trailers(block: RawFields, limits: Limits, *, of_request: bool) -> Headers | Refusal:
