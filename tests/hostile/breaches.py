@@ -41,7 +41,7 @@ ENDED = END_HEADERS | END_STREAM
 
 def connection_errors(fields: Fields) -> dict[str, tuple[bytes, int]]:
     """What ends a server's connection, and the error code of its GOAWAY."""
-    opened = request(1, fields)
+    opened, begun = request(1, fields), request(1, fields, flags=0)
     return {
         # 4.2 and 4.3: sizes and header compression
         "frame-larger-than-allowed": (frame(DATA, 1, bytes(32768)), FRAME_SIZE_ERROR),
@@ -50,6 +50,25 @@ def connection_errors(fields: Fields) -> dict[str, tuple[bytes, int]]:
         "huffman-with-end-of-string": (
             frame(HEADERS, 1, b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff", END_HEADERS),
             COMPRESSION_ERROR,
+        ),
+        # 4.3 and 6.10: header blocks
+        "unknown-frame-inside-a-header-block": (begun + frame(0xEE, 0, b"x"), PROTOCOL_ERROR),
+        "headers-inside-a-header-block": (begun + request(3, fields), PROTOCOL_ERROR),
+        "data-inside-a-header-block": (begun + frame(DATA, 1, b"x"), PROTOCOL_ERROR),
+        "continuation-of-another-stream": (
+            begun + frame(CONTINUATION, 3, b"", END_HEADERS),
+            PROTOCOL_ERROR,
+        ),
+        "continuation-after-the-end": (opened + frame(CONTINUATION, 1, b"", END_HEADERS), PROTOCOL_ERROR),
+        "continuation-on-stream-zero": (begun + frame(CONTINUATION, 0, b"", END_HEADERS), PROTOCOL_ERROR),
+        "table-changed-within-a-block": (
+            frame(HEADERS, 1, request(1, fields)[9:] + b"\x20", END_HEADERS),
+            COMPRESSION_ERROR,
+        ),
+        "headers-larger-than-allowed": (frame(HEADERS, 1, bytes(16385), END_HEADERS), FRAME_SIZE_ERROR),
+        "padding-longer-than-the-headers": (
+            frame(HEADERS, 1, b"\xff" + request(1, fields)[9:], END_HEADERS | PADDED),
+            PROTOCOL_ERROR,
         ),
         # 5.1: states of streams
         "data-on-an-idle-stream": (frame(DATA, 1, b"x"), PROTOCOL_ERROR),
@@ -81,6 +100,10 @@ def connection_errors(fields: Fields) -> dict[str, tuple[bytes, int]]:
         "push-promise-to-a-server": (frame(PUSH_PROMISE, 1, bytes(4), END_HEADERS), PROTOCOL_ERROR),
         "ping-on-a-stream": (frame(PING, 1, bytes(8)), PROTOCOL_ERROR),
         "ping-of-seven-bytes": (frame(PING, 0, bytes(7)), FRAME_SIZE_ERROR),
+        "reset-on-stream-zero": (reset(0), PROTOCOL_ERROR),
+        "goaway-of-seven-bytes": (frame(GOAWAY, 0, bytes(7)), FRAME_SIZE_ERROR),
+        "frame-size-above-16-mib": (settings((5, 2**24)), PROTOCOL_ERROR),
+        "settings-acknowledged-that-were-never-sent": (frame(SETTINGS, flags=ACK) * 3, PROTOCOL_ERROR),
         "goaway-on-a-stream": (frame(GOAWAY, 1, bytes(8)), PROTOCOL_ERROR),
         "window-update-of-nothing": (window_update(0, 0), PROTOCOL_ERROR),
         "window-update-of-three-bytes": (frame(WINDOW_UPDATE, 0, bytes(3)), FRAME_SIZE_ERROR),

@@ -6,13 +6,18 @@ import pytest
 from core.http.http2_peers import ENDED, GET, POST, server, trailers
 from hostile import breaches
 from hostile.frames import (
+    ACK,
+    CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
     GOAWAY,
     HEADERS,
     PADDED,
+    PING,
+    PRIORITY,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     frame,
@@ -25,6 +30,7 @@ from hyperframe.frame import (
     DataFrame,
     GoAwayFrame,
     HeadersFrame,
+    PingFrame,
     RstStreamFrame,
     SettingsFrame,
     WindowUpdateFrame,
@@ -192,7 +198,12 @@ def test_nobody_is_told_to_stop_before_the_answer_has_left() -> None:
 # ---- h2spec
 
 
-ERRORS = breaches.connection_errors(POST)
+ERRORS = breaches.connection_errors(POST) | {
+    "window-that-settings-overflow": (
+        request(1, POST) + window_update(1, 2**30) + settings((4, 2**31 - 1)),
+        FLOW_CONTROL_ERROR,
+    ),
+}
 
 
 @pytest.mark.parametrize(("script", "code"), list(ERRORS.values()), ids=ERRORS)
@@ -206,6 +217,66 @@ def test_a_broken_connection_is_ended_with_its_reason(script: bytes, code: int) 
     assert {cut.stream for cut in it.cuts} == {came.stream for came in it.requests}
     assert {cut.fault for cut in it.cuts} <= {Fault.MALFORMED}
     assert it.refused == [400]
+
+
+def block_of(*fields: tuple[str, str]) -> bytes:
+    return request(1, (*GET, *fields))[9:]
+
+
+LETS_PASS = {
+    "unknown-frame": frame(0xEE, 1, b"x") + frame(0xEE, 0, b"x", 0xFF),
+    "unknown-setting": settings((0x99, 1)),
+    "undefined-flags": frame(PING, 0, bytes(8), 0xFE),
+    "reserved-bit": frame(PING, 2**31, bytes(8)),
+    "priority-of-an-idle-stream": frame(PRIORITY, 9, b"\0\0\0\0\1"),
+    "priority-that-depends-on-itself": frame(PRIORITY, 9, b"\0\0\0\x09\1"),
+    "ping-that-answers-nothing": frame(PING, 0, bytes(8), ACK),
+    "windows-that-become-negative-and-large": settings((4, 0)) + settings((4, 2**31 - 1)),
+    "window-update-of-the-most": window_update(0, 2**31 - 1 - 65_535),
+    "a-smaller-table": settings((1, 0)),
+    "frames-of-the-largest-size": settings((5, 2**24 - 1)),
+}
+
+
+@pytest.mark.parametrize("script", list(LETS_PASS.values()), ids=LETS_PASS)
+def test_what_the_standard_lets_pass_changes_nothing(script: bytes) -> None:
+    it = server()
+    assert it.feed(script) == []
+    it.feed(request(11, GET, flags=ENDED))
+    it.machine.respond(11, OK, ended=True)
+    it.listen()
+    assert it.heads == [(11, [(":status", "200")])]
+
+
+def test_a_head_may_come_in_pieces_with_padding_and_priority() -> None:
+    block = block_of(("a", "b" * 300))
+    pieces = frame(HEADERS, 1, b"\3" + b"\0\0\0\0\7" + block[:9] + bytes(3), 0x20 | PADDED | END_STREAM)
+    pieces += frame(CONTINUATION, 1, block[9:20]) + frame(CONTINUATION, 1, block[20:], END_HEADERS)
+    [came, _] = server().feed(pieces)
+    assert isinstance(came, RequestCame)
+    assert came.head.headers == (("a", "b" * 300),)
+
+
+def test_settings_and_pings_are_answered() -> None:
+    it = server()
+    it.feed(settings((4, 7)) + frame(PING, 0, b"12345678"))
+    assert [type(one) for one in it.sent[it.start :]] == [SettingsFrame, PingFrame]
+    assert it.sent[-1].opaque_data == b"12345678"
+    assert all("ACK" in one.flags for one in it.sent[it.start :])
+
+
+def test_a_window_that_settings_made_negative_must_fill_up_first() -> None:
+    it = server(first=settings((4, 5)))
+    it.feed(request(1, GET, flags=ENDED))
+    it.machine.respond(1, OK)
+    it.machine.send(1, b"0123456789")
+    it.listen()
+    it.feed(settings((4, 2)))
+    assert it.body(1) == b"01234"
+    it.feed(window_update(1, 3))
+    assert it.body(1) == b"01234"
+    it.feed(window_update(1, 2))
+    assert it.body(1) == b"0123456"
 
 
 MALFORMED = breaches.malformed(POST) | {
