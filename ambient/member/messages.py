@@ -117,6 +117,11 @@ class Scraped:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsCounted:
+    """Worker → parent, before ``Scraped``; the payload is a report of ``telemetry.request_metrics``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Synced:
     """Worker → parent: what you sent before this is in force."""
 
@@ -148,6 +153,7 @@ Message: TypeAlias = (
     | MeshChanged
     | Cut
     | Scrape
+    | RequestsCounted
     | Scraped
     | Synced
     | PodConnections
@@ -169,6 +175,7 @@ _KINDS: dict[str, Any] = {
         MeshChanged,
         Cut,
         Scrape,
+        RequestsCounted,
         Scraped,
         Synced,
         PodConnections,

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeAlias
 
 import uvloop
@@ -88,6 +88,13 @@ class Worker(ABC, Generic[Q]):
     @abstractmethod
     def credentials_changed(self, contexts: Contexts) -> None:
         """An identity has a new certificate."""
+
+    def reports(self) -> Iterable[tuple[messages.Message, bytes]]:
+        """What the parent is told at a scrape besides what every worker counts."""
+        return ()
+
+    def parent_found(self) -> None:  # Not everybody has something to tell anew.
+        """There is a parent, which has heard nothing yet."""
 
     # --- its life
 
@@ -170,6 +177,7 @@ class Worker(ABC, Generic[Q]):
             self._outbox = outbox
             self._counts_due.clear()
             self.traffic.tell_all()
+            self.parent_found()
             self._incoming.forget()
             assembly = messages.Assembly()
             sender: asyncio.Task[None] | None = None
@@ -234,6 +242,8 @@ class Worker(ABC, Generic[Q]):
                 self.cut(uid, why)
             case messages.Scrape(number):
                 self.live.account()
+                for report, content in self.reports():
+                    self._say(report, content)
                 self._say(messages.Scraped(number, self._access.lost), self.traffic.report())
             case _:
                 self.hear(message, descriptors)

@@ -27,6 +27,7 @@ from ambient.member import messages
 from ambient.member.shares import Shares
 from ambient.telemetry import log
 from ambient.telemetry.metrics import Totals
+from ambient.telemetry.request_metrics import RequestTotals
 
 SCRAPE_SECONDS: Final = 1.0
 _STARTED_WELL_SECONDS: Final = 5.0
@@ -89,6 +90,7 @@ class Workers:
         self._scrapes = 0
         self._stopping = False
         self.totals = Totals()
+        self.request_totals = RequestTotals()
         self.deaths = 0
         """Workers that ended without being asked to."""
         self.lines_lost = 0
@@ -301,6 +303,8 @@ class Workers:
             case messages.Synced():
                 member.synced += 1
                 self._note_change()
+            case messages.RequestsCounted():
+                self.request_totals.update(member.hello.pid, payload)
             case messages.Scraped(number, lines_lost):
                 self.totals.update(member.hello.pid, payload)
                 self.lines_lost += lines_lost - member.lines_lost
@@ -321,6 +325,7 @@ class Workers:
         while not member.outbox.empty():
             for descriptor in member.outbox.get_nowait()[1]:
                 os.close(descriptor)
+        self.request_totals.ended(member.hello.pid)
         lost = self.totals.ended(member.hello.pid)
         if lost:
             log.warning("connections lost with a worker", pid=member.hello.pid, connections=lost)

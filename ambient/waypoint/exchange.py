@@ -29,7 +29,7 @@ from ambient.core.forwarding.outcome import is_failure
 from ambient.core.forwarding.plan import Answered, Checks, Notes, Planner, Send, Unverified, Verified, joined
 from ambient.core.forwarding.reason import Reason
 from ambient.core.frames import Buffer
-from ambient.core.http.message import Fault, Headers, RequestHead, ResponseHead
+from ambient.core.http.message import Fault, Headers, RequestHead, RequestRefused, ResponseHead
 from ambient.core.model.telemetry import Telemetry
 from ambient.core.model.traffic import HashCookie, Maglev, RingHash
 from ambient.core.resilience import bucket, retry
@@ -167,6 +167,35 @@ class Visit:
     def requested(self, stream: ServerStream) -> None:
         """A request came."""
         Exchange(self._exchanges, self, stream).begin()
+
+    def refused(self, refusal: RequestRefused) -> None:
+        """What came was no request, and was answered for it."""
+        arrival, now = self.arrival, self._exchanges.clock()
+        self._exchanges.requests.record(
+            observed.RequestObservation(
+                arrival.source,
+                arrival.target,
+                arrival.identity,
+                arrival.caller,
+                arrival.service,
+                self.version,
+                method="",
+                authority="",
+                path="",
+                headers=(),
+                notes=Notes(),
+                status=refusal.status,
+                grpc_status=None,
+                reason=Reason.BROKEN_REQUEST,
+                detail=refusal.detail,
+                attempts=(),
+                received=0,
+                sent=0,
+                began=now,
+                answered=now,
+                ended=now,
+            )
+        )
 
 
 class Exchange:

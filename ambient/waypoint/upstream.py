@@ -430,9 +430,9 @@ class Upstreams:
         """A connection with room, to be asked on at once."""
         return self._connections.take(place)
 
-    def leave(self, within: float) -> None:
-        """Begin nothing more; what is under way may end in so many seconds."""
-        self._connections.leave(lambda _: True, within)
+    def leave(self) -> None:
+        """Begin nothing more on the connections that there are; what is under way may end."""
+        self._connections.leave(lambda _: True)
 
     # What clusters ask for:
 

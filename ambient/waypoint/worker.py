@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from functools import partial
+import time
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Final
 
+from ambient.core.errors import ConfigError
+from ambient.core.forwarding.token_checks import TokenChecks
+from ambient.core.model.jwt import JwtRule, KeysGiven
 from ambient.core.snapshot import Snapshot
+from ambient.core.tokens import KeyRing, read_keys
 from ambient.member import messages, worker
 from ambient.member.accepting import Listener
 from ambient.member.late import Recheck
@@ -15,14 +22,28 @@ from ambient.member.shares import Kind
 from ambient.member.tunnels import Tunnels
 from ambient.net.pool import Pool
 from ambient.net.tls import Contexts
+from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog
+from ambient.telemetry.request_metrics import RequestCounts
+from ambient.telemetry.requests import Requests
 from ambient.waypoint import late
 from ambient.waypoint.call import Call
 from ambient.waypoint.dial import Dialer
+from ambient.waypoint.exchange import Exchanges
 from ambient.waypoint.guards import Guards
 from ambient.waypoint.inbound import Inbound
 from ambient.waypoint.ledger import Ledger
+from ambient.waypoint.serving import Serving
+from ambient.waypoint.upstream import Upstreams
 from ambient.waypoint.world import World
+
+if TYPE_CHECKING:
+    from ambient.core.detect import Spoken
+    from ambient.net.relay import End
+
+
+_KEEP_SECONDS: Final = 1.0
+"""So often at most it looks for what is gone: a snapshot that changes one endpoint must not cost a look at all."""
 
 
 class Worker(worker.Worker[Call]):
@@ -35,10 +56,15 @@ class Worker(worker.Worker[Call]):
         dialer = Dialer(self._world)
         self.pool = Pool(dialer.tunnel, self.end_if_idle)
         tasks = self.accepting.setting_up
-        self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, None)
+        self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, self._serve)
         self.served = Tunnels(self._inbound, tasks, self.tunnel_ended)
-        self.guards: Guards | None = None
-        """What is known together with the other workers; None: nothing has been accepted yet."""
+        self._counts = RequestCounts()
+        self._requests = Requests(self._counts, access)
+        self._dialer = dialer
+        self._upstreams: Upstreams | None = None
+        self._serving: Serving | None = None
+        """None before it knows what its siblings know."""
+        self._keeps_at = 0.0
 
     @property
     def snapshot(self) -> Snapshot:
@@ -60,6 +86,8 @@ class Worker(worker.Worker[Call]):
         self._world.contexts = contexts
         # Live tunnels finish with the certificate that they began with; new ones prove the new one.
         self.pool.leave(lambda _: True)
+        if self._upstreams is not None:
+            self._upstreams.leave()
 
     def mesh_changed(self, after: Snapshot) -> None:
         before, self._world.snapshot = self._world.snapshot, after
@@ -67,16 +95,53 @@ class Worker(worker.Worker[Call]):
             self._world.routers.keep(after.routes)
         self._recheck.ask(late.concerned(before, after, self._world, self.live))
         self._inbound.recheck()
+        if self._serving is not None:
+            self._serving.recheck(before, after)
+        self._keep()
 
     def leave_peers(self) -> None:
         super().leave_peers()
         self._inbound.leave()
+        if self._serving is not None:
+            self._serving.leave()
+
+    def end_if_idle(self) -> None:
+        if self._serving is not None and len(self._serving):
+            return
+        if self.retired and self._upstreams is not None:
+            # Connections that wait for the next request would keep their tunnels.
+            self._upstreams.leave()
+        super().end_if_idle()
+
+    def reports(self) -> Iterable[tuple[messages.Message, bytes]]:
+        yield messages.RequestsCounted(), self._counts.report()
+
+    def parent_found(self) -> None:
+        self._counts.tell_all()
 
     def _share(self, memory: int, workers: int) -> None:
+        """Know from here on what all workers know together, and serve HTTP by it."""
+        world = self._world
         try:
-            self.guards = Guards(Ledger.join(memory, workers), self._world.chance)
+            guards = Guards(Ledger.join(memory, workers), world.chance)
         finally:
             os.close(memory)
+        self._upstreams = Upstreams(world, self._dialer, self.pool, guards)
+        tokens = TokenChecks(_given, time.time)
+        exchanges = Exchanges(world, self._upstreams, guards, self._requests, tokens.check)
+        self._serving = Serving(exchanges, self.end_if_idle)
+
+    def _serve(self, call: Call, near: End, spoken: Spoken) -> None:
+        if self._serving is None:
+            raise RuntimeError("a worker accepts nothing before it knows what its siblings know")
+        self._serving.serve(call, near, spoken)
+
+    def _keep(self) -> None:
+        """Forget what snapshots do not have any more, now and then."""
+        now = time.monotonic()
+        if self._upstreams is not None and now >= self._keeps_at:
+            self._keeps_at = now + _KEEP_SECONDS
+            self._upstreams.keep(now)
 
     def _listen(self, descriptors: list[int]) -> None:
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
@@ -88,6 +153,20 @@ class Worker(worker.Worker[Call]):
         self.accepting.listen(
             self._world.uid, [Listener(sock, Kind.TUNNEL, "hbone", carry) for sock in listeners]
         )
+
+
+def _given(rule: JwtRule) -> KeyRing | None:
+    """Keys that a rule has itself; None: it says where they are, or they are none."""
+    return _read(rule.keys.document) if isinstance(rule.keys, KeysGiven) else None
+
+
+@lru_cache(256)
+def _read(document: str) -> KeyRing | None:
+    try:
+        return read_keys(document)
+    except ConfigError as error:
+        log.warning("keys of a token's issuer are not taken", why=str(error))
+        return None
 
 
 if __name__ == "__main__":
