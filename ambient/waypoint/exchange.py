@@ -89,6 +89,9 @@ class Observer(Protocol):
     def record(self, seen: observed.RequestObservation, /) -> None:
         """A request is over."""
 
+    def caused(self, what: str, why: str, /) -> None:
+        """Something of our own happened, and why."""
+
 
 class Exchanges:
     """All requests of one worker."""
@@ -119,7 +122,10 @@ class Exchanges:
         """What has a state, for requests for a service."""
 
         def take(limit: RateLimit, client: str) -> bucket.Verdict:
-            return self.guards.limited(service, limit, client, self.clock())
+            verdict = self.guards.limited(service, limit, client, self.clock())
+            if isinstance(verdict, bucket.TooMany):
+                self.requests.caused("limited", "dry_run" if limit.dry_run else "enforced")
+            return verdict
 
         return Checks(self._verify, take, self.world.chance, _request_id)
 

@@ -127,7 +127,8 @@ class Worker(worker.Worker[Call]):
         finally:
             os.close(memory)
         self._upstreams = Upstreams(world, self._dialer, self.pool, guards)
-        tokens = TokenChecks(_given, time.time)
+        caused = self._requests.caused
+        tokens = TokenChecks(_given, time.time, lambda fault: caused("token_refused", fault.value))
         exchanges = Exchanges(world, self._upstreams, guards, self._requests, tokens.check)
         self._serving = Serving(exchanges, self.end_if_idle)
 

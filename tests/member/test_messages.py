@@ -11,7 +11,6 @@ SAMPLES = [
     messages.PodRemoved("local/a", now=True),
     messages.LedgerShared(2),
     messages.Listening(),
-    messages.Remembering(2),
     messages.RequestsCounted(),
     messages.CredentialsChanged("spiffe://cluster.local/ns/a/sa/b"),
     messages.CredentialsForgotten("spiffe://cluster.local/ns/a/sa/b"),

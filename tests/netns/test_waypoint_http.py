@@ -72,6 +72,10 @@ def test_requests_reach_both_servers_and_tell_who_asks(world: World) -> None:
     line = replica.wait_for_access(message="request complete", dst__service=SERVICE)
     assert line["src.identity"] == world.client.identity
     assert line["status"] == 200
+    counted = replica.metric(
+        "istio_requests_total", reporter="waypoint", destination_service=SERVICE, response_code="200"
+    )
+    assert counted == 40
 
 
 def speaks_hbone(uid: str, found: dict[str, Any]) -> bool:

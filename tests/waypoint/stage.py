@@ -140,6 +140,7 @@ class Stage:
         self.guards = Guards(ledger, chance)
         self.upstreams = Dialled(self.world, self.guards)
         self.records: list[RequestObservation] = []
+        self.causes: list[tuple[str, str]] = []
         self.exchanges = Exchanges(
             self.world,
             self.upstreams,
@@ -161,6 +162,9 @@ class Stage:
         """What is under way in all."""
         guards = [held[1] for held in self.guards._held.values()]
         return {kind: sum(guard.under_way(kind) for guard in guards) for kind in Kind}
+
+    def caused(self, what: str, why: str) -> None:
+        self.causes.append((what, why))
 
     def client(self, workload_: Workload | None = None) -> Client:
         return Client(self, workload_)
