@@ -53,7 +53,8 @@ class Inbound(Host[str]):
         self.serve = serve
         """None: HTTP is carried like everything else."""
         self.habits = Habits()
-        self._undecided: set[Undecided] = set()
+        self.undecided: set[Undecided] = set()
+        """Of what is spoken on them."""
 
     def uid(self, at: str) -> str:
         return at
@@ -63,12 +64,12 @@ class Inbound(Host[str]):
 
     def leave(self) -> None:
         """End what has said nothing yet."""
-        for one in tuple(self._undecided):
+        for one in tuple(self.undecided):
             one.leave()
 
     def recheck(self) -> None:
         """A new snapshot is in force: what it forbids is not waited for."""
-        for one in tuple(self._undecided):
+        for one in tuple(self.undecided):
             one.recheck()
 
     def failed(
@@ -123,12 +124,12 @@ class Inbound(Host[str]):
             return
         tunnel.accept(asked.stream)
         undecided = Undecided(self, call, near, expectation)
-        self._undecided.add(undecided)
+        self.undecided.add(undecided)
         undecided.begin()
 
     def forget(self, undecided: Undecided) -> None:
         """There is nothing more to find out."""
-        self._undecided.discard(undecided)
+        self.undecided.discard(undecided)
 
     def _expected(self, arrival: Arrival) -> Expected:
         snapshot, service = self.world.snapshot, arrival.service
@@ -174,6 +175,7 @@ class Course:
 
     def __init__(self, owner: Inbound, call: Call) -> None:
         self._owner, self.call = owner, call
+        self._snapshot = owner.world.snapshot
         self._decision: Allowed | Denied = calls.decide(owner.world, call)
         self._way: Tunnel | Direct | Refuse | None = None
 
@@ -190,18 +192,23 @@ class Course:
         way = self._way = calls.way_of(owner.world, self.call)
         if isinstance(way, Refuse):
             return Failure(503, way.flag, way.why.value, way.detail)
-        snapshot = owner.world.snapshot
         try:
             far = await calls.reach(owner.world, owner.pool, owner.dialer, self.call, way)
         except (PeerError, Unavailable) as error:
             flag, why = failure.of(error)
             return Failure(503, flag, error.reason, why)
-        if owner.world.snapshot is not snapshot:
-            rejection = calls.forbidden(owner.world, self.call)
-            if rejection is not None:
-                far.reset()
-                return _of(rejection)
+        if (rejection := self.overtaken()) is not None:
+            far.reset()
+            return rejection
         return far
+
+    def overtaken(self) -> Failure | None:
+        """Why it must not be carried under the snapshot that came since it was let in."""
+        world = self._owner.world
+        if world.snapshot is self._snapshot:
+            return None
+        rejection = calls.forbidden(world, self.call)
+        return None if rejection is None else _of(rejection)
 
     def carry(self, relay: Relay) -> Relay:
         """It is carried from here on, and told of at its end."""
@@ -247,9 +254,14 @@ class Undecided:
         """Find out."""
         self._opening.begin()
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether the client has said something."""
+        return bool(self._near.early)
+
     def leave(self) -> None:
         """End it if the client has said nothing yet."""
-        if not self._near.early:
+        if not self.has_heard:
             self._why = _LEAVING
             self._opening.abandon()
 
@@ -279,9 +291,10 @@ class Undecided:
                     self._course.tell(_GONE)
             case _:
                 self._lead = Lead(self._near, far, self._ended, self._server_spoke)
-                self._lead.start()
                 if self._is_led:
                     self._join(self._lead)
+                else:
+                    self._lead.start()
 
     def _decided(self, spoken: Spoken, server_name: str | None) -> None:
         owner = self._owner
@@ -310,6 +323,11 @@ class Undecided:
         self._opening.decide(Spoken.OPAQUE)
 
     def _join(self, lead: Lead) -> None:
+        if (rejection := self._course.overtaken()) is not None:
+            lead.part()
+            self._course.tell(rejection)
+            self._near.reset()
+            return
         self._course.carry(lead)
         lead.join()
 

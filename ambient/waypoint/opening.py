@@ -27,47 +27,59 @@ UNREACHABLE_SECONDS: Final = 1.0
 
 
 class Lead(Relay):
-    """The way to a server that may talk first. ``spoke`` is called when it does, or ends: then it is a relay like others."""
+    """The way to a server that may talk first. ``spoke`` is called when it does, or ends: then it is joined or parted."""
 
     def __init__(
         self, near: TunnelEnd, far: End, ended: Callable[[Relay], None], spoke: Callable[[], None]
     ) -> None:
         super().__init__(near, far, ended)
         self._spoke = spoke
-        self._is_joined = False
+        self._is_leading = self._is_joined = self._is_parted = False
 
     def start(self) -> None:
         """Hear the server alone."""
+        self._is_leading = True
         self.far.start()
 
     def join(self) -> None:
-        """Let bytes flow in both directions."""
-        if not self._is_joined:
-            self._is_joined = True
+        """Be a relay like others; it need not have been started."""
+        self._is_joined = True
+        if self._is_leading:
             self.near.start()
+        else:
+            super().start()
 
     def part(self) -> None:
         """Leave the client's end to others, and the server alone."""
-        self._is_joined = True
-        self.near.relay = self.far.relay = None
+        self._is_parted = True
+        self.near.relay = None
         self.far.reset()
 
     def arrived(self, end: End, data: Buffer) -> None:
-        self._server_first(end)
-        super().arrived(end, data)
+        if self._goes_on():
+            super().arrived(end, data)
 
     def finished(self, end: End) -> None:
-        self._server_first(end)
-        super().finished(end)
+        if self._goes_on():
+            super().finished(end)
+
+    def closed(self, end: End) -> None:
+        if self._goes_on():
+            super().closed(end)
 
     def broken(self, end: End, why: str) -> None:
-        self._server_first(end)
-        super().broken(end, why)
+        if self._goes_on():
+            super().broken(end, why)
 
-    def _server_first(self, end: End) -> None:
-        if end is self.far and not self._is_joined:
+    def gone(self, end: End, why: str | None) -> None:
+        if self._goes_on():
+            super().gone(end, why)
+
+    def _goes_on(self) -> bool:
+        """Whether it is a relay, which it becomes at the server's first word if nobody minds."""
+        if not (self._is_joined or self._is_parted):
             self._spoke()
-            self.join()
+        return self._is_joined
 
 
 class Opening:
