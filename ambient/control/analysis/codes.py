@@ -86,6 +86,11 @@ class Code(Enum):
         "rules for requests are on a port that is declared to be none of HTTP",
         "name the port http-…, or set its appProtocol",
     )
+    NO_REPLICA = (
+        "AMB0111",
+        "a waypoint has no replica",
+        "run one with `ambient waypoint run`, and see with `ambient waypoint status` what becomes of it",
+    )
 
     def __init__(self, code: str, title: str, remedy: str) -> None:
         self.code, self.title, self.remedy = code, title, remedy

@@ -13,14 +13,17 @@ from ambient.control.analysis.codes import Code, Finding, Severity
 from ambient.control.objects import (
     AuthorizationPolicy,
     Deployment,
+    Gateway,
     Key,
     Namespace,
     Object,
     PeerAuthentication,
     SelectingService,
     ServiceAccount,
+    WaypointName,
     selects,
 )
+from ambient.control.waypoints import named, service_of
 from ambient.core.coverage import unreachable
 from ambient.core.model.address import NetworkAddress
 from ambient.core.model.authorization import Action, StringMatchKind
@@ -31,6 +34,7 @@ from ambient.core.model.workload import TunnelProtocol
 if TYPE_CHECKING:
     from ambient.control.index import Index
     from ambient.control.objects import Selector
+    from ambient.core.model.address import GatewayAddress
     from ambient.core.model.route import Origin, ServiceRoutes
     from ambient.core.model.service import Service
 
@@ -56,6 +60,8 @@ class Whole:
             match one:
                 case SelectingService():
                     found += self._service(one)
+                case Gateway():
+                    found += self._gateway(one)
                 case AuthorizationPolicy():
                     found += self._policy(key, one.selector)
                     found += self._authorization(one)
@@ -84,7 +90,7 @@ class Whole:
         is_lonely = service.namespace in self._inhabited and service.key not in self._snapshot.endpoints_of
         if is_lonely and one.selector is not None and not self._is_promised(service.namespace, one.selector):
             yield _warning(Code.NO_ENDPOINTS, one.key, "spec.selector fits no workload")
-        if service.waypoint is not None:
+        if service.waypoint is not None and self._is_looked_for(service.waypoint):
             destination = service.waypoint.destination
             if isinstance(destination, NetworkAddress) or destination not in self._snapshot.endpoints_of:
                 yield Finding(
@@ -94,6 +100,28 @@ class Whole:
                     str(one.key),
                     f"is behind waypoint {destination}, which has no endpoint: every call is refused",
                 )
+
+    def _is_looked_for(self, waypoint: GatewayAddress) -> bool:
+        """Whether a waypoint ought to have replicas here: in a folder that is one part of many none has any."""
+        return bool(self._snapshot.workloads) or self._index.waypoints.get(named(waypoint)) is None
+
+    def _gateway(self, one: Gateway) -> Iterator[Finding]:
+        name = WaypointName(one.namespace, one.name)
+        key = service_of(name)
+        if one.waypoint_for is None or not self._snapshot.workloads or key in self._snapshot.endpoints_of:
+            return
+        behind = [
+            f"{count} {what}{'s' if count > 1 else ''}"
+            for what, some in (
+                ("service", self._snapshot.services.values()),
+                ("workload", self._snapshot.workloads.values()),
+            )
+            if (count := sum(held.waypoint is not None and named(held.waypoint) == name for held in some))
+        ]
+        text = f"has no replica, so every call to {' and '.join(behind)} behind it is refused"
+        severity = Severity.ERROR if behind else Severity.WARNING
+        said = text if behind else "has no replica, and nothing is behind it"
+        yield Finding(Code.NO_REPLICA, severity, "", str(one.key), said)
 
     def _is_promised(self, namespace: str, selector: Selector) -> bool:
         """Whether a template would be selected."""

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ambient.core.explain import admission, refusals, requests, routes
+from ambient.core.explain import admission, beyond, refusals, requests, routes
 from ambient.core.explain.answer import Explanation, Step, Topic, Verdict
 from ambient.core.explain.ends import End, ends_of
 from ambient.core.explain.parties import Called, find_destination, find_source, of, of_endpoints
 from ambient.core.model.address import SocketAddress
-from ambient.core.model.service import AppProtocol
+from ambient.core.model.service import AppProtocol, Service
+from ambient.core.model.settings import Permission
 from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.outbound import Direct, Refuse, Tunnel
 
 if TYPE_CHECKING:
     from ambient.core.explain.answer import Circumstances, Question
-    from ambient.core.model.service import Service
     from ambient.core.snapshot import Snapshot
 
 
@@ -58,8 +58,13 @@ def _walk(
         for step in requests.steps(circumstances, source, called.service, target, question):
             failing |= step.verdict is Verdict.FAILS
             yield step
+        if called.service.waypoint is not None:
+            policies = snapshot.policies.get(called.service.key)
+            for step in requests.counted(policies, target.port, question):
+                failing |= step.verdict is Verdict.FAILS
+                yield step
     if not failing:
-        yield from _call(snapshot, circumstances, source, called, target, now)
+        yield from _call(snapshot, circumstances, source, called, target, question, now)
 
 
 def _call(
@@ -68,6 +73,7 @@ def _call(
     source: Workload,
     called: Called,
     target: SocketAddress,
+    question: Question,
     now: datetime,
 ) -> Iterator[Step]:
     is_captured = source.tunnel is TunnelProtocol.HBONE
@@ -85,14 +91,66 @@ def _call(
         yield refusals.step(decision, target)
         return
     service = called.service
-    yield _balanced(snapshot, service, ends)
+    behind = _behind(snapshot, source, called, ends)
+    if behind is not None and not is_captured:
+        yield _past_the_waypoint(snapshot, source, service, behind, circumstances)
+        return
+    yield _balanced(snapshot, service, ends, is_through=behind is not None)
     is_vouched = is_captured and isinstance(decision, Tunnel)
     if is_captured:
         yield from _protocol(decision, ends, circumstances)
     if is_vouched:
         yield from admission.certificate(source, circumstances, now)
-    if service is None or service.waypoint is None:
+    if behind is None:
         yield from admission.steps(snapshot, circumstances, source, ends, now, is_vouched=is_vouched)
+        return
+    replica = ends[0].workload
+    yield from admission.node(replica, circumstances, "is the waypoint")
+    yield from admission.certificate(replica, circumstances, now)
+    match behind:
+        case Service():
+            yield from beyond.to_service(
+                snapshot, circumstances, replica, source, behind, target, question, now
+            )
+        case Workload():
+            yield from beyond.judged(snapshot, circumstances, replica, (End(behind, target),), now)
+
+
+def _behind(
+    snapshot: Snapshot, source: Workload, called: Called, ends: tuple[End, ...]
+) -> Workload | Service | None:
+    """What is called and is behind a waypoint, whose replicas are the ends; None: nothing is."""
+    if not ends:
+        return None
+    if called.service is not None:
+        return called.service if called.service.waypoint is not None else None
+    workload = snapshot.workload_at(called.ip, source.network)
+    return None if workload is None or ends[0].workload is workload else workload
+
+
+def _past_the_waypoint(
+    snapshot: Snapshot,
+    source: Workload,
+    service: Service | None,
+    behind: Workload | Service,
+    circumstances: Circumstances,
+) -> Step:
+    who = f"{source.namespace}/{source.name}"
+    enrolment = circumstances.enrolment(source.uid)
+    remedy = admission.how_to_enrol(source, enrolment)
+    past = f"the call of {who}, which is not captured, goes past waypoint {_named(behind)}"
+    if service is not None:
+        said = f"{past}, whose routes and policies do not count for it"
+        return Step(Topic.POLICY, Verdict.WARNING, said, of(service), remedy)
+    if snapshot.settings.waypoint_bypass is Permission.ALLOW:
+        return Step(
+            Topic.POLICY, Verdict.WARNING, f"{past}, as waypointBypass of MeshConfig allows", None, remedy
+        )
+    return Step(Topic.POLICY, Verdict.FAILS, f"{past}, and is refused for it (waypoint_bypass)", None, remedy)
+
+
+def _named(behind: Workload | Service) -> str:
+    return "" if behind.waypoint is None else str(behind.waypoint.destination)
 
 
 def _source(source: Workload, circumstances: Circumstances) -> Step:
@@ -166,15 +224,18 @@ def _is_excluded(source: Workload, target: SocketAddress, circumstances: Circums
     return target.port in out.outbound_ports or any(target.ip in one for one in out.outbound_networks)
 
 
-def _balanced(snapshot: Snapshot, service: Service | None, ends: tuple[End, ...]) -> Step:
+def _balanced(
+    snapshot: Snapshot, service: Service | None, ends: tuple[End, ...], *, is_through: bool
+) -> Step:
     if not ends:
         return Step(Topic.ENDPOINT, Verdict.OK, "the call goes to the address that was dialled")
     shown = ", ".join(map(str, ends[:3])) + (f" and {len(ends) - 3} more" if len(ends) > 3 else "")
+    if is_through:
+        origin = None if service is None else of(service)
+        return Step(Topic.ENDPOINT, Verdict.OK, f"the call goes to the waypoint, {shown}", origin)
     if service is None:
         return Step(Topic.ENDPOINT, Verdict.OK, f"the call goes to {shown}")
     every = len(snapshot.endpoints_of.get(service.key, ()))
-    if service.waypoint is not None:
-        return Step(Topic.ENDPOINT, Verdict.OK, f"the call goes to the waypoint, {shown}", of(service))
     said = f"{len(ends)} of {every} endpoints may be chosen: {shown}"
     return Step(Topic.ENDPOINT, Verdict.OK, said, of_endpoints(service))
 

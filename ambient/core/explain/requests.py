@@ -7,19 +7,55 @@ from typing import TYPE_CHECKING
 
 from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.authorize_request import RequestFacts, authorize_request
+from ambient.core.explain import filters
 from ambient.core.explain.answer import Step, Topic, Verdict
 from ambient.core.explain.parties import of
 from ambient.core.http import paths
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.authorization import Action
+from ambient.core.model.jwt import HeaderSource
 from ambient.core.model.route import Origin
 from ambient.core.model.workload import TunnelProtocol
 
 if TYPE_CHECKING:
     from ambient.core.explain.answer import Circumstances, Question
+    from ambient.core.model.policies import ServicePolicies
     from ambient.core.model.request_authorization import RequestAuthorization
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
+
+
+def counted(policies: ServicePolicies | None, port: int, question: Question) -> Iterator[Step]:
+    """What tokens and limits the waypoint asks for, before any rule is looked at."""
+    if policies is None or not (question.method or question.path):
+        return
+    if any(rule.is_required for rule in policies.tokens) and not _shows_token(policies, question):
+        yield Step(
+            Topic.POLICY,
+            Verdict.FAILS,
+            "the waypoint answers a request without a token with 401: a RequestAuthentication of it demands one",
+            remedy="ask with --header 'authorization: Bearer …', or take `presence: REQUIRED` from its rules",
+        )
+    elif _shows_token(policies, question):
+        said = "the request carries a token, which is not looked into here: the waypoint answers one that is not good with 401"
+        yield Step(Topic.POLICY, Verdict.WARNING, said)
+    for limit in policies.limits:
+        if not limit.ports or port in limit.ports:
+            namespace, _, rest = limit.name.partition("/")
+            name, _, own = rest.partition("/")
+            said = f"limit {own}: {filters.of_limit(limit)}"
+            yield Step(
+                Topic.POLICY, Verdict.OK, said, Origin("RateLimitPolicy", namespace, name, "spec.limits")
+            )
+
+
+def _shows_token(policies: ServicePolicies, question: Question) -> bool:
+    named = {name.lower() for name in question.headers}
+    return any(
+        isinstance(source, HeaderSource) and source.name in named
+        for rule in policies.tokens
+        for source in rule.sources
+    )
 
 
 def steps(

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ambient.core.explain import filters
 from ambient.core.explain.answer import Step, Topic, Verdict
 from ambient.core.explain.parties import of
-from ambient.core.model.route import Action, Backend, Forward, Origin, Redirect, Respond, Retry, Timeouts
+from ambient.core.model.route import (
+    Action,
+    Backend,
+    Forward,
+    Origin,
+    Redirect,
+    Respond,
+    Retry,
+    ServiceRoutes,
+    Timeouts,
+)
 from ambient.core.routing import Caller, Chosen, Connection, NotFound, Request, choose
 
 if TYPE_CHECKING:
     from ambient.core.explain.answer import Question
     from ambient.core.model.address import SocketAddress
-    from ambient.core.model.route import ServiceRoutes
     from ambient.core.model.service import Service
     from ambient.core.model.workload import Workload
     from ambient.core.snapshot import Snapshot
@@ -42,6 +52,23 @@ def steps(
             )
         case Chosen() as chosen:
             yield from _chosen(chosen, asked)
+
+
+def destinations(
+    snapshot: Snapshot, source: Workload, service: Service, target: SocketAddress, question: Question
+) -> tuple[Backend, ...]:
+    """Whom the waypoint sends the call to; nobody, if it answers itself."""
+    asked = _asked(source, target, question)
+    chosen = choose(snapshot.routes.get(service.key, ServiceRoutes(service.key)), asked)
+    if isinstance(chosen, NotFound):
+        return ()
+    if chosen.rule is None:
+        return (Backend(service.key, target.port),)
+    match chosen.action:
+        case Forward(backends):
+            return tuple(one for one in backends if one.weight and not one.trouble)
+        case Redirect() | Respond():
+            return ()
 
 
 def _without_waypoint(routes: ServiceRoutes, service: Service) -> Step:
@@ -76,6 +103,8 @@ def _chosen(chosen: Chosen, asked: Request | Connection) -> Iterator[Step]:
         named = f" ({rule.name})" if rule.name else ""
         said = f"{_shown(asked)} meets {_object(rule.origin)}{named}: {_action(chosen.action)}"
         yield Step(Topic.ROUTE, Verdict.OK, said, rule.origin)
+        if words := list(filters.of_filters(rule.filters)):
+            yield Step(Topic.ROUTE, Verdict.OK, f"on the way: {'; '.join(words)}", rule.origin)
         yield from _troubles(chosen.action, rule.origin)
     for text, origin in _limits(chosen):
         yield Step(Topic.ROUTE, Verdict.OK, text, origin)
@@ -126,6 +155,8 @@ def _limits(chosen: Chosen) -> Iterator[tuple[str, Origin | None]]:
     if chosen.retry is not None:
         is_own = chosen.rule is not None and chosen.rule.retry is not None
         yield _retry(chosen.retry), own if is_own else profile
+    if chosen.budget is not None:
+        yield filters.of_budget(chosen.budget), profile
 
 
 def _timeouts(timeouts: Timeouts) -> Iterator[str]:

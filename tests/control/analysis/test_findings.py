@@ -50,6 +50,18 @@ spec:
   - match: [{uri: {prefix: /orders}}]
     route: [{destination: {host: api}}]
 """
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: way, namespace: shop}
+spec: {gatewayClassName: ambient-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+"""
+TARGETED = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: t, namespace: shop}
+spec: {targetRefs: [{kind: Service, name: api}], rules: [{}]}
+"""
 API = SERVICE % ("", "http")
 RUNS = ENTRY % ("api-1", "10.0.0.1", "api")
 DEPLOYMENT = """
@@ -88,6 +100,11 @@ WARNING, ERROR, INFO = Severity.WARNING, Severity.ERROR, Severity.INFO
         pytest.param((NAMESPACE, API, RUNS, ROUTE), (Code.NO_WAYPOINT, WARNING, "VirtualService shop/api", "has no effect on service shop/api.shop.svc.cluster.local, which has no waypoint"), id="no-waypoint"),
         pytest.param((NAMESPACE, API, RUNS, ROUTE), (Code.UNREACHABLE, WARNING, "VirtualService shop/api", "spec.http[1] is never met: VirtualService shop/api spec.http[0] takes all of its requests"), id="unreachable"),
         pytest.param((NAMESPACE, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http"), RUNS), (Code.WAYPOINT_GONE, ERROR, "Service shop/api", "is behind waypoint shop/way.shop.svc.cluster.local, which has no endpoint: every call is refused"), id="waypoint-gone"),
+        pytest.param((NAMESPACE, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http"), RUNS), (Code.REFERENCE, WARNING, "Service shop/api", "ask for waypoint shop/way, and no Gateway of that name is known"), id="waypoint-unknown"),
+        pytest.param((NAMESPACE, GATEWAY, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http"), RUNS), (Code.NO_REPLICA, ERROR, "Gateway shop/way", "has no replica, so every call to 1 service behind it is refused"), id="no-replica"),
+        pytest.param((NAMESPACE, GATEWAY, RUNS), (Code.NO_REPLICA, WARNING, "Gateway shop/way", "has no replica, and nothing is behind it"), id="no-replica-and-nothing-behind"),
+        pytest.param((NAMESPACE, GATEWAY, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http")), None, id="waypoint-in-a-part-of-many"),
+        pytest.param((NAMESPACE, API, RUNS, TARGETED), (Code.NO_EFFECT, WARNING, "AuthorizationPolicy shop/t", "name Service api, which is behind no waypoint"), id="policy-without-waypoint"),
         pytest.param((NAMESPACE, SERVICE % ("", "tcp-db"), RUNS, ROUTE), (Code.NOT_HTTP, WARNING, "VirtualService shop/api", "is not asked on port 80 (tcp-db) of service shop/api.shop.svc.cluster.local, which is declared to be tcp"), id="not-http"),
         pytest.param((NAMESPACE, RUNS, ROUTE), (Code.REFERENCE, WARNING, "VirtualService shop/api", "no service of that name is known"), id="reference"),
     ],
