@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -203,6 +204,35 @@ def test_a_worker_that_is_killed_at_any_moment_leaves_a_state_that_was(made):
         for key in ("a", "b", "c"):
             state = ledger.step(key, lambda state: (state, state), 1.0)
             assert len(set(state[1:])) == (1 if number or state else 0)
+
+
+class Stopped(Exception):
+    """The worker goes no further."""
+
+
+def test_a_state_that_was_not_written_to_its_end_does_not_count(made, monkeypatch):
+    ledger, memory = made
+    other = Ledger.join(memory, 3)
+    for count in range(1, 4):
+        ledger.step("k", counted, 1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "_STATES", tuple(map(HalfStruct, range(LARGEST + 1))))
+            with pytest.raises(Stopped):
+                ledger.step("k", lambda _: ((NEVER, 99.0), None), 1.0)
+        assert ledger.look("k", 1.0) == other.look("k", 1.0) == (NEVER, count)
+        assert other.step("k", lambda state: (state, state), 1.0) == (NEVER, count)
+    other.close()
+
+
+class HalfStruct(struct.Struct):
+    """Writes all of a state, and then comes the end."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"<{length}d")
+
+    def pack_into(self, *arguments) -> None:
+        super().pack_into(*arguments)
+        raise Stopped
 
 
 def test_all_workers_hear_who_is_left_out(made):

@@ -131,3 +131,64 @@ def test_never_more_than_the_share(percent, endpoints):
 )
 def test_what_a_try_says_of_its_endpoint(outcome, result):
     assert outlier.result_of(outcome) is result
+
+
+class Slow:
+    """Outlier detection of one endpoint, from all that was ever heard of it."""
+
+    def __init__(self, rule: Outlier) -> None:
+        self.rule = rule
+        self.heard: list[Result] = []
+        self.back_at = 0.0
+
+    def seen(self, result: Result, now: float) -> bool:
+        if now < self.back_at:
+            return False
+        self.heard.append(result)
+        goes = (
+            self._row({E, G} if self.rule.splits_local_failures else {E, G, L}, self.rule.consecutive_5xx)
+            or self._row(
+                {G} if self.rule.splits_local_failures else {G, L}, self.rule.consecutive_gateway_errors
+            )
+            or (self.rule.splits_local_failures and self._row({L}, self.rule.consecutive_local_failures))
+        )
+        if goes:
+            self.heard.clear()
+        return goes
+
+    def _row(self, kinds: set[Result], limit: int) -> bool:
+        ours = self.heard
+        if self.rule.splits_local_failures and L not in kinds:
+            ours = [one for one in ours if one is not L]
+        count = 0
+        for one in reversed(ours):
+            if one not in kinds:
+                break
+            count += 1
+        return limit > 0 and count >= limit
+
+
+results = st.lists(
+    st.tuples(st.sampled_from(Result), st.sampled_from([0.1, 1.0, 20.0])), min_size=1, max_size=60
+)
+rules = st.builds(
+    Outlier,
+    consecutive_5xx=st.integers(0, 4),
+    consecutive_gateway_errors=st.integers(0, 3),
+    consecutive_local_failures=st.integers(0, 3),
+    splits_local_failures=st.booleans(),
+    base_ejection=st.sampled_from([timedelta(seconds=1), timedelta(seconds=30)]),
+)
+
+
+@given(rules, results)
+def test_it_agrees_with_what_all_that_was_heard_says(rule, steps):
+    slow, state, now = Slow(rule), (), 100.0
+    for result, wait in steps:
+        now += wait
+        if state and state[0] <= now:
+            state = ()
+        state, goes = outlier.seen(rule, state, result, now)
+        assert goes is slow.seen(result, now)
+        if goes:
+            state, slow.back_at = outlier.ejected(rule, state, now)

@@ -130,7 +130,7 @@ class Balancer:
 
     def groups(self, number: int) -> Iterator[Group]:
         """All that serve, the one with this number first."""
-        serving = [group for group in self._pool.groups if group.usable]
+        serving = [group for group in self._pool.groups if group.usable.capacity]
         yield from (group for group in serving if group.number == number)
         yield from (group for group in serving if group.number != number)
 
@@ -233,10 +233,15 @@ class _RingTable:
         self._ring = Ring(size)
         self._members = _NONE
 
-    def walk(self, members: Candidates, place: int) -> Iterator[str]:
+    def see(self, members: Candidates) -> None:
         if members is not self._members:
             self._ring.change(*changes(self._members, members))
             self._members = members
+
+    def settle(self) -> bool:
+        return False
+
+    def walk(self, place: int) -> Iterator[str]:
         return self._ring.walk(place)
 
 
@@ -245,11 +250,20 @@ class _MaglevTable:
         self._table = Maglev(size)
         self._members = _NONE
 
-    def walk(self, members: Candidates, place: int) -> Iterator[str]:
+    def see(self, members: Candidates) -> None:
         if members is not self._members:
             self._table.change(members)
             self._members = members
         self._table.advance()
+
+    def settle(self) -> bool:
+        """Whether there is now another table than before."""
+        if self._table.is_settled:
+            return False
+        self._table.settle()
+        return True
+
+    def walk(self, place: int) -> Iterator[str]:
         return self._table.walk(place)
 
 
@@ -264,7 +278,7 @@ class _Hashed:
         place = wish.place
         if place is None:
             return _random(balancer, wish, now, chance)
-        first = balancer.group((place * _MIX % 2**64) / 2**64)
+        first = balancer.group(place / 2**64)
         if first is None:
             return None
         fallback = None
@@ -272,18 +286,29 @@ class _Hashed:
             table = self._tables.get(group.number)
             if table is None:
                 table = self._tables[group.number] = self._make()
-            left = len(group.usable) - sum(group.usable.having(uid) is not None for uid in wish.tried)
-            for uid in table.walk(group.members, place):
-                endpoint = group.usable.having(uid)
-                if endpoint is None:
-                    continue
-                if uid not in wish.tried:
-                    return endpoint
-                fallback = fallback or endpoint
-                if not left:
-                    break
+            table.see(group.members)
+            endpoint = self._walked(table, group, place, wish.tried)
+            if endpoint is None and table.settle():
+                endpoint = self._walked(table, group, place, wish.tried)
+            if endpoint is not None and endpoint.uid not in wish.tried:
+                return endpoint
+            fallback = fallback or endpoint
         return fallback
 
-
-_MIX: Final = 0x9E3779B97F4A7C15
-"""So that the group a hash falls on says nothing of its place there. Source: Knuth's multiplicative hashing."""
+    @staticmethod
+    def _walked(
+        table: _RingTable | _MaglevTable, group: Group, place: int, tried: frozenset[str]
+    ) -> Workload | None:
+        """The first that may be chosen and was not tried; or the first that may be."""
+        usable, fallback = group.usable, None
+        left = len(usable) - sum(usable.having(uid) is not None for uid in tried) if tried else 1
+        for uid in table.walk(place):
+            endpoint = usable.having(uid)
+            if endpoint is None or not endpoint.capacity:
+                continue
+            if uid not in tried:
+                return endpoint
+            fallback = fallback or endpoint
+            if not left:
+                break
+        return fallback

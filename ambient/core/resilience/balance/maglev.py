@@ -34,10 +34,8 @@ class Maglev:
     def change(self, members: Candidates) -> None:
         """Have these endpoints. The first table is filled at once."""
         if not self._table:
-            filling = self._begin(members)
-            while not filling.is_full:
-                filling.turn(self._size)
-            self._table = filling.table
+            self._filling = self._begin(members)
+            self.settle()
         elif self._filling is None:
             self._filling = self._begin(members)
         else:
@@ -48,10 +46,13 @@ class Maglev:
         if self._filling is None:
             return
         self._filling.turn(_STEP)
-        if self._filling.is_full:
-            self._table = self._filling.table
-            self._filling = None if self._next is None else self._begin(self._next)
-            self._next = None
+        self._take_over()
+
+    def settle(self) -> None:
+        """Fill all of it now: nobody who is in the table in use is there any more."""
+        while self._filling is not None:
+            self._filling.turn(self._size)
+            self._take_over()
 
     @property
     def is_settled(self) -> bool:
@@ -66,6 +67,12 @@ class Maglev:
             if uid not in seen:
                 seen.add(uid)
                 yield uid
+
+    def _take_over(self) -> None:
+        if self._filling is not None and self._filling.is_full:
+            self._table = self._filling.table
+            self._filling = None if self._next is None else self._begin(self._next)
+            self._next = None
 
     def _begin(self, members: Candidates) -> _Filling:
         known = self._orders
