@@ -11,8 +11,8 @@ gives it back by halves. What a connection can have on its way through us is bou
 ``Limits.streams`` times ``Limits.stream_window``.
 
 Work in flight. ngh2 forgets a stream as soon as it is reset, and the peer may open the next. What counts here are the
-exchanges whose end the shell has not been told of when it last had its turn; a request beyond ``Limits.streams`` is
-refused unheard. ngh2 would end the connection instead, so it is not told how many streams we announce.
+exchanges whose end the shell has not been told of when it last had its turn; a request beyond ``Limits.streams``, or one
+whose head would make those in flight too large together, is refused unheard. ngh2 would end the connection instead, so it is not told how many streams we announce.
 
 Goodbyes. Whoever has left begins nothing more, and is over with the last stream. A connection that the peer broke is
 over at once: every exchange is cut, and GOAWAY says why, by our own hand where ngh2 says nothing more.
@@ -65,6 +65,8 @@ _NEVER: Final = (2**62, 2**62)
 _MOST_DUE: Final = 256
 """Pieces that may wait for ``gather``. What ngh2 would say beyond them stays with it, and its streams are not closed: so
 whoever reads no answers is answered no more, ``Limits.streams`` at last."""
+_MOST_HEAD_BYTES: Final = 1024 * 1024
+"""Bytes of the heads of all requests in flight, which may have come in a byte for each field (CVE-2026-47774)."""
 _TURN_HEADS: Final = 64
 """Messages of one turn: some milliseconds' work for whoever hears of them."""
 _TURN_FRAMES: Final = 2048
@@ -97,6 +99,7 @@ class _Stream:
     __slots__ = (
         "given_up",
         "has_head",
+        "head_bytes",
         "hears",
         "informed",
         "is_mute",
@@ -113,6 +116,8 @@ class _Stream:
         self.number = number
         self.request = request
         """None: it was refused, and nobody was told."""
+        self.head_bytes = 0
+        """How much its head counts, which its work holds on to."""
         self.hears = hears
         """More of the peer's message is to be told."""
         self.says = True
@@ -476,6 +481,8 @@ class Http2Server(_Http2, ServerMachine):
             limits,
         )
         self._highest = 0
+        self._head_bytes = 0
+        """Of all requests in flight."""
         self._cut_lately = 0
         """Exchanges that were cut since the shell last had its turn: its work on them may not have ended."""
         self._refused: set[int] = set()
@@ -557,16 +564,20 @@ class Http2Server(_Http2, ServerMachine):
 
     def _requested(self, number: int, block: heads.Block, events: list[Event], *, ended: bool) -> None:
         self._highest = number
-        if len(self._streams) + self._cut_lately >= self._limits.streams:
+        size = heads.size_of(block)
+        in_flight = len(self._streams) + self._cut_lately
+        if in_flight >= self._limits.streams or self._head_bytes + size > _MOST_HEAD_BYTES:
             self._patience.refuse()
             self._refused.add(number)
             self._say(self._connection.reset_stream, number, ErrorCode.REFUSED_STREAM)
             return
-        head = heads.read_request(block, self._limits, ended=ended)
+        head = heads.read_request(block, size, self._limits, ended=ended)
         if isinstance(head, Refusal):
             self._refuse(number, head, events, ended=ended)
             return
-        self._streams[number] = _Stream(number, head, hears=not ended)
+        self._streams[number] = stream = _Stream(number, head, hears=not ended)
+        stream.head_bytes = size
+        self._head_bytes += size
         self._patience.earn(10)
         events.append(RequestCame(number, head))
         if ended:
@@ -589,6 +600,7 @@ class Http2Server(_Http2, ServerMachine):
             events.append(RequestRefused(400, _NOT_HTTP2))
 
     def _settle(self, stream: _Stream, code: int) -> None:
+        self._head_bytes -= stream.head_bytes
         if stream.request is None:
             return
         if code == ErrorCode.NO_ERROR and stream.is_over:

@@ -22,11 +22,16 @@ Block: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 WEBSOCKET: Final = "websocket"
 _OVERHEAD: Final = 32
-"""Bytes that each field counts besides its name and value. Source: RFC 9113, section 6.5.2."""
+"""Bytes that each field counts besides its name and value."""
 
 
-def read_request(block: Block, limits: Limits, *, ended: bool) -> RequestHead | Refusal:
-    """The head of a request; ``ended``: it has no body."""
+def size_of(block: Block) -> int:
+    """How many bytes fields count. Source: RFC 9113, section 6.5.2."""
+    return sum(map(len, chain.from_iterable(block))) + _OVERHEAD * len(block)
+
+
+def read_request(block: Block, size: int, limits: Limits, *, ended: bool) -> RequestHead | Refusal:
+    """The head of a request; ``size``: its ``size_of``, ``ended``: it has no body."""
     method = authority = path = scheme = protocol = ""
     first = 0
     for name, value in block:
@@ -46,6 +51,8 @@ def read_request(block: Block, limits: Limits, *, ended: bool) -> RequestHead | 
                 protocol = str(value, "latin-1").lower()
             case _:
                 return Refusal(400, "there is a pseudo field that nobody knows")
+    if size > limits.header_bytes:
+        return Refusal(431, "the headers are too long")
     if len(path) > limits.request_line:
         return Refusal(414, "the path is too long")
     rest = block[first:]
@@ -73,8 +80,6 @@ def read_request(block: Block, limits: Limits, *, ended: bool) -> RequestHead | 
 def _sorted(block: Block, limits: Limits) -> Fields | Refusal:
     if len(block) > limits.header_count:
         return Refusal(431, "there are too many headers")
-    if _size(block) > limits.header_bytes:
-        return Refusal(431, "the headers are too long")
     found = fields.sort_request(block)
     if isinstance(found, Refusal):
         return found
@@ -115,16 +120,12 @@ def read_response(
 def _answer_fields(block: RawFields, limits: Limits) -> Fields | Refusal:
     if len(block) > limits.header_count:
         return Refusal(502, "there are too many headers")
-    if _size(block) > limits.header_bytes:
+    if size_of(block) > limits.header_bytes:
         return Refusal(502, "the headers are too long")
     found = fields.sort_response(block)
     if not isinstance(found, Refusal) and (fault := fields.one_hop_fault(found)) is not None:
         return Refusal(502, fault)
     return found
-
-
-def _size(block: Block) -> int:
-    return sum(map(len, chain.from_iterable(block))) + _OVERHEAD * len(block)
 
 
 def read_trailers(block: RawFields, limits: Limits, *, of_request: bool) -> Headers | Refusal:

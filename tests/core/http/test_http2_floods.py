@@ -287,6 +287,22 @@ def test_what_a_head_without_end_may_hold_is_bounded() -> None:
     assert peak < 1024 * 1024
 
 
+def test_heads_that_are_large_in_memory_and_small_on_the_wire_are_few() -> None:
+    it = server()
+    encoder = Encoder()
+    fat = ("x-fat", "A" * 3900)
+    it.feed(request(1, (*GET, fat), encoder=encoder))
+    it.feed(b"".join(request(stream, (*GET, *[fat] * 14), encoder=encoder) for stream in range(3, 199, 2)))
+    assert 15 < len(it.requests) < 20
+    assert len(it.resets) + len(it.requests) == 99
+    assert {code for _, code in it.resets} == {REFUSED_STREAM}
+    for came in it.requests:
+        it.machine.respond(came.stream, OK, ended=True)
+    it.listen()
+    answering(it, request(301, (*GET, *[fat] * 14), encoder=encoder, flags=ENDED))
+    assert it.heads[-1][0] == 301
+
+
 def test_a_turn_is_short_and_what_is_left_of_it_is_not_forgotten() -> None:
     machine = server().machine
     encoder = Encoder()
