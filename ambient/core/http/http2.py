@@ -196,11 +196,10 @@ class _Http2(Machine):
 
     def receive(self, data: Buffer) -> list[Event]:
         events, self._told = self._told, []
+        unheard, self._unheard = self._unheard, b""
         if self.is_over:
             return events
-        if self._unheard:
-            data = self._unheard + data
-        view = memoryview(data)
+        view = memoryview(unheard + data if unheard else data)
         at, end = 0, len(view)
         patience = self._patience
         heads_of_turn, frames_of_turn = patience.heads + _TURN_HEADS, patience.passed + _TURN_FRAMES

@@ -327,6 +327,17 @@ def test_a_turn_is_short_and_what_is_left_of_it_is_not_forgotten() -> None:
     assert not machine.is_over
 
 
+def test_what_waited_for_its_turn_is_forgotten_when_the_connection_is_over() -> None:
+    machine = server().machine
+    machine.receive(window_update(0, 1) * 2500)
+    assert not machine.heard_all
+    machine.leave()
+    assert machine.is_over
+    assert machine.receive(b"") == []
+    assert machine.heard_all
+    assert machine.wants_more
+
+
 def test_streams_that_were_refused_cost_more_than_frames() -> None:
     it = server()
     taken = it.feed_all(request(stream, POST) for stream in streams())
