@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ambient.core.model.address import GatewayAddress
     from ambient.core.model.authorization import Authorization, Match, Rule
     from ambient.core.model.service import Service
+    from ambient.core.model.settings import MeshSettings
     from ambient.core.model.workload import Workload
     from ambient.core.snapshot import Snapshot
 
@@ -43,6 +44,7 @@ def config_dump(
         "workloads": [_workload(one) for _, one in sorted(snapshot.workloads.items())],
         "services": [_service(snapshot, one) for _, one in sorted(snapshot.services.items())],
         "policies": [_policy(one) for _, one in sorted(snapshot.authorizations.items())],
+        "settings": _settings(snapshot.settings),
         "certificates": [_certificate(one) for one in certificates],
         "config": dict(config),
         "snapshotVersion": snapshot.version,
@@ -53,6 +55,18 @@ def config_dump(
 
 def _without_empty(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
+
+
+def _settings(settings: MeshSettings) -> dict[str, object]:
+    return _without_empty(
+        {
+            "trustDomain": settings.trust_domain,
+            "unknownWorkloads": settings.unknown_workloads.value,
+            "sameNode": settings.same_node.value,
+            "waypointBypass": settings.waypoint_bypass.value,
+            "outbound": settings.outbound.value,
+        }
+    )
 
 
 def _workload(workload: Workload) -> dict[str, object]:

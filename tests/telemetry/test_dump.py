@@ -109,6 +109,12 @@ def test_a_dump_shows_what_a_proxy_decides_by():
 def test_an_empty_mesh():
     dump = json.loads(config_dump(EMPTY, [], {}, "0.1.0"))
     assert (dump["workloads"], dump["services"], dump["policies"], dump["certificates"]) == ([], [], [], [])
+    assert dump["settings"] == {
+        "unknownWorkloads": "allow",
+        "sameNode": "direct",
+        "waypointBypass": "refuse",
+        "outbound": "allow",
+    }
 
 
 @given(snapshots)

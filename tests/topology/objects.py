@@ -73,6 +73,16 @@ def behind(made: Object, waypoint: str) -> Object:
     return {**made, "metadata": metadata}
 
 
+def mesh_config(**settings: str) -> Object:
+    """Settings of the mesh, by the names of their fields."""
+    return {
+        "apiVersion": "ambient.dev/v1",
+        "kind": "MeshConfig",
+        "metadata": {"name": "default", "namespace": "ambient-system"},
+        "spec": settings,
+    }
+
+
 def workload_entry(
     namespace: str, name: str, address: object, *, labels: Mapping[str, str] | None = None, **spec: object
 ) -> Object:
