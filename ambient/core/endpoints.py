@@ -74,6 +74,9 @@ class Candidates:
             return None
         if mark >= self.capacity:
             number = bisect_left(self._marks, self.capacity)
+        elif len(self._marks) == 1:
+            share = self.shares[0]
+            return share.members[bisect_right(share.marks, mark)]
         else:
             number = bisect_right(self._marks, mark)
         share = self.shares[number]
@@ -81,6 +84,24 @@ class Candidates:
         if left >= share.marks[-1]:
             return share.members[bisect_left(share.marks, share.marks[-1])]
         return share.members[bisect_right(share.marks, left)]
+
+    def two(self, first: float, second: float) -> tuple[Workload | None, Workload | None]:
+        """Two different ones in proportion to capacity, by chances in [0, 1); None where there are not so many."""
+        if not self.capacity:
+            return None, None
+        mark = first * self.capacity
+        number = min(bisect_right(self._marks, mark), len(self._marks) - 1)
+        share = self.shares[number]
+        before = self._marks[number] - share.marks[-1]
+        place = min(bisect_right(share.marks, mark - before), len(share.marks) - 1)
+        one = share.members[place]
+        rest = self.capacity - one.capacity
+        if not rest:
+            return one, None
+        mark = second * rest
+        return one, self.at(
+            mark if mark < before + share.marks[place] - one.capacity else mark + one.capacity
+        )
 
     def having(self, uid: str) -> Workload | None:
         """The one of a uid; they must be in uid order."""

@@ -102,3 +102,22 @@ def test_without_some_are_all_others(steps, names, in_order):
     assert rest.capacity == sum(one.capacity for one in rest)
     assert all(rest.having(one.uid) is (None if one.uid in gone else one) for one in everyone)
     assert candidates.having("local/nobody") is None
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.data())
+def test_two_are_one_and_one_of_the_others(capacities, data):
+    many = [
+        workload(f"w{n:03}", "10.0.0.1", services=PORTS, capacity=capacity)
+        for n, capacity in enumerate(capacities)
+    ]
+    with mock.patch.object(endpoints, "_LARGEST", 3):
+        held, _ = made([(True, one) for one in many])
+    candidates = Candidates(()) if held is None else held.serving(WEB, "", 80).candidates
+    first, second = (data.draw(st.integers(0, 1023)) / 1024 for _ in range(2))
+    one, other = candidates.two(first, second)
+    assert one is candidates.at(first * candidates.capacity)
+    if one is None:
+        assert other is None
+        return
+    rest = candidates.without((one.uid,))
+    assert other is rest.at(second * rest.capacity)

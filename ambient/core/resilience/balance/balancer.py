@@ -181,13 +181,8 @@ def _random(balancer: Balancer, wish: Wish, now: float, chance: Chance) -> Workl
 
 def _least_request(balancer: Balancer, wish: Wish, now: float, chance: Chance) -> Workload | None:
     def better(group: Group) -> Workload | None:
-        one = _at(group.usable, chance())
-        if one is None:
-            return None
-        other = _at(group.usable, chance())
-        if other is one:
-            other = _at(group.usable.without((one.uid,)), chance())
-        return one if other is None else balancer.loads.better(one, other, now)
+        one, other = group.usable.two(chance(), chance())
+        return one if one is None or other is None else balancer.loads.better(one, other, now)
 
     return balancer.drawn(wish, now, chance, better)
 

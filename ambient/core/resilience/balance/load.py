@@ -6,7 +6,7 @@ counts as time goes by, and an endpoint that nobody asks is forgotten. Source: F
 
 from __future__ import annotations
 
-import math
+from math import exp
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ class Load:
 
     def note(self, took: float, now: float) -> None:
         """A response took so many seconds to begin."""
-        share = math.exp(-max(0.0, now - self._at) / _DECAY)
+        share = exp(-max(0.0, now - self._at) / _DECAY)
         self._took = took if took >= self._took else self._took * share + took * (1 - share)
         self._at = max(self._at, now)
 
     def took(self, now: float) -> float:
         """How many seconds a response takes; 0: that is unknown."""
-        took = self._took * math.exp(-max(0.0, now - self._at) / _DECAY) if self._took else 0.0
+        took = self._took
+        if now > self._at and took:
+            took *= exp((self._at - now) / _DECAY)
         return took if took >= _NOTHING else 0.0
 
 
@@ -99,11 +101,11 @@ class Loads:
         If one of them would take more than twice as long with what it has to do, the other is; below that, it is whoever
         has less under way, so that endpoints of about the same speed get the same.
         """
-        first, second = self.of(one.uid), self.of(other.uid)
-        load = first.under_way / max(one.capacity, 1)
-        rival = second.under_way / max(other.capacity, 1)
-        took, rivals = first.took(now), second.took(now)
-        if took and rivals:
+        held = self._of
+        first, second = held.get(one.uid, _IDLE), held.get(other.uid, _IDLE)
+        load = first.under_way / (one.capacity or 1)
+        rival = second.under_way / (other.capacity or 1)
+        if (took := first.took(now)) and (rivals := second.took(now)):
             wait, rivals_wait = took * (load + 1), rivals * (rival + 1)
             if wait > _SLOWER * rivals_wait:
                 return other
