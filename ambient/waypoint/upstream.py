@@ -21,7 +21,8 @@ from ambient.core import baggage
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.forwarding.destination import Destination, Missing, candidates, destination, reached
 from ambient.core.forwarding.reason import Reason
-from ambient.core.http.http1 import Http1Client, Http1Client as Http2Client
+from ambient.core.http.http1 import Http1Client
+from ambient.core.http.http2 import Http2Client
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.traffic import Simple, TrafficPolicies, TrafficPolicy
 from ambient.core.resilience.accrual import Barred, Probe

@@ -18,6 +18,7 @@ from ambient.core.errors import Unavailable
 from ambient.core.forwarding.destination import Destination
 from ambient.core.forwarding.plan import Verified
 from ambient.core.http.http1 import Http1Server
+from ambient.core.http.http2 import Http2Server
 from ambient.core.http.message import RequestRefused
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.route import ServiceRoutes
@@ -166,8 +167,8 @@ class Stage:
     def caused(self, what: str, why: str) -> None:
         self.causes.append((what, why))
 
-    def client(self, workload_: Workload | None = None) -> Client:
-        return Client(self, workload_)
+    def client(self, workload_: Workload | None = None, *, http2: bool = False) -> Client:
+        return Client(self, workload_, http2=http2)
 
     @property
     def ends(self) -> list[Endpoint]:
@@ -181,14 +182,15 @@ class Stage:
 class Client(FakeEnd):
     """A client's connection."""
 
-    def __init__(self, stage: Stage, workload_: Workload | None) -> None:
+    def __init__(self, stage: Stage, workload_: Workload | None, *, http2: bool = False) -> None:
         super().__init__()
         target = at("10.96.0.1:80") if workload_ is None else at(f"{workload_.addresses[0]}:8080")
         service_ = stage.service if workload_ is None else None
         arrival = Arrival(at("10.0.0.9:4000"), CALLER, None, target, service_, workload_, 0.0)
         self.refused: list[RequestRefused] = []
-        visit = stage.exchanges.visit(arrival, http2=False)
-        self.server = HttpServer(self, Http1Server(), visit.requested, self.refused.append, lambda: None)
+        visit = stage.exchanges.visit(arrival, http2=http2)
+        machine = Http2Server() if http2 else Http1Server()
+        self.server = HttpServer(self, machine, visit.requested, self.refused.append, lambda: None)
         self.server.start()
 
     def take(self) -> bytes:
