@@ -6,7 +6,9 @@ common is made once: the labels of each outcome, and the part of the line that n
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -17,6 +19,7 @@ from ambient.core.observation import Party
 from ambient.core.reporting import OWN, Providers
 from ambient.core.request_observation import Numbered, RequestObservation, request_labels
 from ambient.core.request_reporting import RequestReporting, request_reporting
+from ambient.core.spans import spans_of
 from ambient.telemetry.line import Level, part
 from ambient.telemetry.request_metrics import METRICS, Cells, RequestCounts, observe, pairs
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from ambient.core.tracing import Trace
     from ambient.telemetry.access import AccessLog
     from ambient.telemetry.line import Value
+    from ambient.telemetry.spans import SpanQueue
+
+TRACED: Final = Providers(tracing=("otlp",))
+"""Where there is a collector, it takes spans whatever an operator calls it."""
 
 _MOST_PARTIES: Final = 4_096
 """Pairs of parties that are remembered; snapshots replace theirs, so that all are forgotten now and then."""
@@ -57,8 +64,16 @@ class _Parties:
 class Requests:
     """Records the requests of one worker."""
 
-    def __init__(self, counts: RequestCounts, access: AccessLog, providers: Providers = OWN) -> None:
-        self._counts, self._access, self._providers = counts, access, providers
+    def __init__(
+        self,
+        counts: RequestCounts,
+        access: AccessLog,
+        spans: SpanQueue | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """``spans`` None: nobody takes any; ``environment`` is for tags of spans."""
+        self._counts, self._access, self._spans, self._environment = counts, access, spans, environment
+        self._providers = OWN if spans is None else TRACED
         self._parties: dict[_Key, _Parties] = {}
         self._reportings: dict[int, tuple[Telemetry, RequestReporting]] = {}
 
@@ -72,7 +87,7 @@ class Requests:
         """The trace of a request with these headers; None: nobody takes spans, and its headers pass as they are."""
         reporting = self._reporting(telemetry)
         spans = reporting.spans
-        if spans is None:
+        if spans is None or self._spans is None:
             return None
         return tracing.begin(
             headers,
@@ -117,6 +132,9 @@ class Requests:
             self._counts.causes["retried", why] += 1
         if parties.reporting.is_logged:
             self._log(seen, reason, parties.log_part)
+        if self._spans is not None and seen.trace is not None and parties.reporting.spans is not None:
+            offset = time.time() - time.monotonic()
+            self._spans.add(spans_of(seen, parties.reporting.spans, offset, self._environment))
 
     # Parties
 
