@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from ambient.waypoint.digests import DIGEST, digest_of
 from ambient.waypoint.locks import Locks
 
-DIGEST: Final = 16
 LINE: Final = 384
 _LINE: Final = struct.Struct(f"<{DIGEST}sddH")
 _LONGEST: Final = LINE - _LINE.size
@@ -52,7 +51,7 @@ class Board:
 
     def scope(self, key: str) -> bytes:
         """What a service is called on the board."""
-        return blake2b(key.encode("utf-8", "surrogateescape"), digest_size=DIGEST, key=self._secret).digest()
+        return digest_of(key, self._secret)
 
     @property
     def version(self) -> int:

@@ -7,14 +7,12 @@ nobody holds is free for another service. Where there is no row, a worker keeps 
 from __future__ import annotations
 
 from collections.abc import Collection
-from hashlib import blake2b
 from typing import Final
 
 from ambient.core.resilience.gauge import KINDS, Cells, Kind
+from ambient.waypoint.digests import DIGEST, NOBODY, digest_of, find
 from ambient.waypoint.locks import Locks
 
-DIGEST: Final = 16
-_NOBODY: Final = bytes(DIGEST)
 _HELD: Final = b"\1"
 
 
@@ -123,9 +121,7 @@ class Gauges:
             row = marks.find(_HELD, row + 1)
 
     def _open(self, key: str) -> tuple[Gauge, int | None]:
-        digest = blake2b(
-            key.encode("utf-8", "surrogateescape"), digest_size=DIGEST, key=self._secret
-        ).digest()
+        digest = digest_of(key, self._secret)
         row = None
         if self.own is not None and self._locks.take(self._start):
             try:
@@ -143,9 +139,9 @@ class Gauges:
     def _row(self, digest: bytes) -> int | None:
         """The row of a digest, or one that nobody holds; the lock is held."""
         digests = bytes(self._memory[self._start : self._start + self._rows * DIGEST])
-        row = _find(digests, digest)
+        row = find(digests, digest)
         if row is None:
-            row = _find(digests, _NOBODY)
+            row = find(digests, NOBODY)
             if row is None:
                 row = self._given_up()
             if row is not None:
@@ -172,10 +168,3 @@ class Gauges:
     def _marks(self, slot: int) -> int:
         """Where the marks of a slot begin: a byte for each row."""
         return self._start + self._rows * (DIGEST + self._slots * KINDS * 8) + slot * self._rows
-
-
-def _find(digests: bytes, digest: bytes) -> int | None:
-    at = digests.find(digest)
-    while at != -1 and at % DIGEST:
-        at = digests.find(digest, at + 1)
-    return None if at == -1 else at // DIGEST

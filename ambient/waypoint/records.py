@@ -14,24 +14,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final, TypeVar
 
 from ambient.core.resilience.state import LARGEST, State
+from ambient.waypoint.digests import DIGEST, digest_of, find
 from ambient.waypoint.locks import Locks
 
 T = TypeVar("T")
 
 PAGE: Final = 4096
 RECORDS: Final = 14
-DIGEST: Final = 16
 _STATES: Final = tuple(struct.Struct(f"<{length}d") for length in range(LARGEST + 1))
 _STATE: Final = LARGEST * 8
 _RECORD: Final = 8 + 2 * _STATE
 _FIRST: Final = RECORDS * DIGEST
 _GENERATION: Final = PAGE - 8
 """Where a page counts the keys that have come."""
-_NOBODY: Final = bytes(DIGEST)
 _LENGTH_BITS: Final = 5
 _LENGTH: Final = 2**_LENGTH_BITS - 1
 _KNOWN: Final = 65_536
@@ -148,9 +146,7 @@ class Records:
         """Where a key belongs, with nothing known of it."""
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        digest = blake2b(
-            key.encode("utf-8", "surrogateescape"), digest_size=DIGEST, key=self._secret
-        ).digest()
+        digest = digest_of(key, self._secret)
         page = self._start + int.from_bytes(digest[:8], "little") % self._pages * PAGE
         known = self._known[key] = _Known(digest, page, (page + _GENERATION) // 8, -1, ())
         return known
@@ -177,11 +173,7 @@ class Records:
             at = known.page + number * DIGEST
             if self._memory[at : at + DIGEST] == known.digest:
                 return number
-        digests = bytes(self._memory[known.page : known.page + _FIRST])
-        at = digests.find(known.digest)
-        while at != -1 and at % DIGEST:
-            at = digests.find(known.digest, at + 1)
-        return None if at == -1 else at // DIGEST
+        return find(bytes(self._memory[known.page : known.page + _FIRST]), known.digest)
 
     def _state(self, page: int, number: int) -> State:
         at = page + _FIRST + number * _RECORD
