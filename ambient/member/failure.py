@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.observation import ResponseFlag
 from ambient.core.pki.revocation import Revoked
-from ambient.net.tunnel import TunnelRefused
+from ambient.net.tunnel import TunnelLost, TunnelRefused
 
 
 def of(error: PeerError | Unavailable) -> tuple[ResponseFlag, str]:
@@ -19,6 +21,11 @@ def of(error: PeerError | Unavailable) -> tuple[ResponseFlag, str]:
             return ResponseFlag.TLS_FAILURE, str(error)
         case Unavailable():
             return ResponseFlag.CONNECT, _hinted(str(error))
+
+
+def is_untouched(error: PeerError | Unavailable) -> TypeGuard[Unavailable]:
+    """Whether the peer did not act on what it was asked for, so that another may be asked."""
+    return error.untouched if isinstance(error, TunnelLost) else isinstance(error, Unavailable)
 
 
 def _hinted(error: str) -> str:

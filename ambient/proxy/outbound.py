@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Final
 
-from ambient.core import baggage, outbound
+from ambient.core import baggage, balance, outbound
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.model.address import SocketAddress
 from ambient.core.observation import Observation, Party, Reporter, ResponseFlag, Security
@@ -57,7 +58,7 @@ class Outbound:
         decision = outbound.resolve(self._world.snapshot, workload, target, self._world.pick())
         match decision:
             case outbound.Tunnel():
-                await self._tunnel(pod, workload, sock, source, target, decision)
+                await self._through(pod, workload, sock, source, target, decision)
             case outbound.Direct(to, destination, service):
                 seen = _observation(workload, source, target, destination, service)
                 await self._direct(pod, sock, to, seen)
@@ -65,6 +66,32 @@ class Outbound:
                 seen = _observation(workload, source, target, destination, service)
                 self._live.failed(seen, ResponseFlag.CONNECT, refusal.value, detail)
                 sockets.reset(sock)
+
+    async def _through(
+        self,
+        pod: LocalPod,
+        workload: Workload,
+        sock: socket.socket,
+        source: SocketAddress,
+        target: SocketAddress,
+        way: outbound.Tunnel,
+    ) -> None:
+        """Carry it to one endpoint, or to another where that one cannot be reached: no byte has been sent then."""
+        began = time.monotonic()
+        avoided: set[str] = set()
+        while (error := await self._tunnel(pod, workload, sock, source, target, way)) is not None:
+            if way.destination is not None:
+                avoided.add(way.destination.uid)
+            pick = balance.avoiding(self._world.pick(), avoided)
+            other = outbound.resolve(self._world.snapshot, workload, target, pick)
+            is_late = time.monotonic() - began >= balance.TRY_SECONDS or len(avoided) == balance.TRIES
+            if is_late or not isinstance(other, outbound.Tunnel) or other.hop == way.hop:
+                flag, why = failure.of(error)
+                self._live.failed(_tunnelled(workload, source, target, way), flag, error.reason, why)
+                sockets.reset(sock)
+                return
+            log.debug("endpoint not reached; another is tried", hop=way.hop, why=error)
+            way = other
 
     async def _tunnel(
         self,
@@ -74,19 +101,9 @@ class Outbound:
         source: SocketAddress,
         target: SocketAddress,
         way: outbound.Tunnel,
-    ) -> None:
-        seen = Observation(
-            reporter=Reporter.SOURCE,
-            source=Party.of(workload, workload.identity),
-            destination=Party.of(
-                way.destination, None if way.destination is None else way.destination.identity
-            ),
-            source_address=source,
-            destination_address=target,
-            hbone_address=way.hop,
-            service=way.service,
-            security=Security.MUTUAL_TLS,
-        )
+    ) -> Unavailable | None:
+        """Carry it; or why nothing of it has reached the other side."""
+        seen = _tunnelled(workload, source, target, way)
         key = PoolKey(pod.uid, str(workload.identity), source.ip, way.hop, way.expect)
         headers = [
             ("baggage", baggage.build_baggage(baggage.baggage_of(workload))),
@@ -96,6 +113,8 @@ class Outbound:
         try:
             far = await self._pool.open(key, way.authority, headers)
         except (PeerError, Unavailable) as error:
+            if failure.is_untouched(error):
+                return error
             flag, why = failure.of(error)
             self._live.failed(seen, flag, error.reason, why)
             sockets.reset(sock)
@@ -105,6 +124,7 @@ class Outbound:
             raise
         else:
             await self._join(pod, sock, far, seen)
+        return None
 
     async def _direct(self, pod: LocalPod, sock: socket.socket, to: SocketAddress, seen: Observation) -> None:
         try:
@@ -131,6 +151,21 @@ class Outbound:
         relay = Relay(near, far, lambda relay: self._live.ended(uid, relay))
         self._live.opened(pod.uid, seen, relay, None, None)
         relay.start()
+
+
+def _tunnelled(
+    workload: Workload, source: SocketAddress, target: SocketAddress, way: outbound.Tunnel
+) -> Observation:
+    return Observation(
+        reporter=Reporter.SOURCE,
+        source=Party.of(workload, workload.identity),
+        destination=Party.of(way.destination, None if way.destination is None else way.destination.identity),
+        source_address=source,
+        destination_address=target,
+        hbone_address=way.hop,
+        service=way.service,
+        security=Security.MUTUAL_TLS,
+    )
 
 
 def _observation(

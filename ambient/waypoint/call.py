@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ambient.core import baggage, waypoint
+from ambient.core import baggage, balance, waypoint
 from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.inbound import Reject, Rejection, reject
 from ambient.core.observation import Observation, Party, Reporter, Security
@@ -81,8 +82,8 @@ def denied(decision: Denied) -> Reject:
     return replace(rejection, would_deny=decision.would_deny, would_allow=decision.would_allow)
 
 
-def way_of(world: World, call: Call) -> Tunnel | Direct | Refuse:
-    """Where it goes."""
+def way_of(world: World, call: Call, avoided: Collection[str] = ()) -> Tunnel | Direct | Refuse:
+    """Where it goes; ``avoided`` are uids of endpoints that cannot be reached."""
     own = world.own
     if own is None:
         raise AssertionError("nothing is admitted before the mesh knows this waypoint")
@@ -94,7 +95,13 @@ def way_of(world: World, call: Call) -> Tunnel | Direct | Refuse:
         call.arrival.workload,
     )
     return waypoint.route(
-        world.snapshot, own, world.routers, admitted, call.server_name, world.chance(), world.pick()
+        world.snapshot,
+        own,
+        world.routers,
+        admitted,
+        call.server_name,
+        world.chance(),
+        balance.avoiding(world.pick(), avoided),
     )
 
 

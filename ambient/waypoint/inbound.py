@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ambient.core import detect, waypoint
+from ambient.core import balance, detect, waypoint
 from ambient.core.authorize import Denied
 from ambient.core.detect import Expected, Habits, Spoken
 from ambient.core.errors import PeerError, Unavailable
@@ -47,11 +47,10 @@ class Inbound(Host[str]):
     """Carries out what is decided of them, for one worker. What it knows its workload by is that one's uid."""
 
     def __init__(
-        self, world: World, dialer: Dialer, pool: Pool, live: Live[Call], tasks: Tasks, serve: Serve | None
+        self, world: World, dialer: Dialer, pool: Pool, live: Live[Call], tasks: Tasks, serve: Serve
     ) -> None:
         self.world, self.dialer, self.pool, self.live, self.tasks = world, dialer, pool, live, tasks
         self.serve = serve
-        """None: HTTP is carried like everything else."""
         self.habits = Habits()
         self.undecided: set[Undecided] = set()
         """Of what is spoken on them."""
@@ -186,21 +185,38 @@ class Course:
 
     async def reach(self) -> End | Failure:
         """The far end, under the snapshot that is in force when it has been reached."""
-        owner = self._owner
         if isinstance(self._decision, Denied):
             return _of(calls.denied(self._decision))
-        way = self._way = calls.way_of(owner.world, self.call)
-        if isinstance(way, Refuse):
-            return Failure(503, way.flag, way.why.value, way.detail)
-        try:
-            far = await calls.reach(owner.world, owner.pool, owner.dialer, self.call, way)
-        except (PeerError, Unavailable) as error:
-            flag, why = failure.of(error)
-            return Failure(503, flag, error.reason, why)
+        far = await self._reach()
+        if isinstance(far, Failure):
+            return far
         if (rejection := self.overtaken()) is not None:
             far.reset()
             return rejection
         return far
+
+    async def _reach(self) -> End | Failure:
+        """One endpoint, or another where that one cannot be reached: no byte has been sent then."""
+        owner, began = self._owner, time.monotonic()
+        avoided: set[str] = set()
+        failed: Failure | None = None
+        while True:
+            way = calls.way_of(owner.world, self.call, avoided)
+            if isinstance(way, Refuse):
+                if failed is None:
+                    self._way = way
+                return failed or Failure(503, way.flag, way.why.value, way.detail)
+            self._way = way
+            try:
+                return await calls.reach(owner.world, owner.pool, owner.dialer, self.call, way)
+            except (PeerError, Unavailable) as error:
+                flag, why = failure.of(error)
+                failed = Failure(503, flag, error.reason, why)
+                if way.destination is None or not failure.is_untouched(error):
+                    return failed
+            avoided.add(way.destination.uid)
+            if len(avoided) == balance.TRIES or time.monotonic() - began >= balance.TRY_SECONDS:
+                return failed
 
     def overtaken(self) -> Failure | None:
         """Why it must not be carried under the snapshot that came since it was let in."""
@@ -302,7 +318,7 @@ class Undecided:
         if self._near.early:
             owner.habits.client_talked(*self._place)
         match spoken:
-            case Spoken.HTTP1 | Spoken.HTTP2 if owner.serve is not None:
+            case Spoken.HTTP1 | Spoken.HTTP2:
                 self._mislead()
                 owner.serve(self._call, self._near, spoken)
                 return
@@ -310,7 +326,7 @@ class Undecided:
                 # Its name may lead elsewhere than a connection of which nothing is known.
                 self._mislead()
                 self._course = Course(owner, replace(self._call, server_name=server_name))
-            case Spoken.OPAQUE | Spoken.HTTP1 | Spoken.HTTP2:
+            case Spoken.OPAQUE:
                 if self._lead is not None:
                     self._join(self._lead)
                     return
