@@ -29,6 +29,8 @@ _BEGUN: Final = re.compile(
 )
 _LINE: Final = re.compile(rb"(?:\r?\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [^\x00-\x20\x7f]+ HTTP/1\.[01]\r?\n")
 
+_LIKELY: Final = re.compile(rb"(?:\r?\n)*[A-Z-]{3,32} (?:[/*]|https?:)|PRI |\x16\x03")
+
 
 class Expected(Enum):
     """What a port was declared to speak."""
@@ -102,6 +104,14 @@ def _told(first: bytes) -> Spoken | None:
     if _BEGUN.fullmatch(first) is None:
         return Spoken.OPAQUE
     return None if len(first) <= _LONGEST_LINE else Spoken.HTTP1
+
+
+def is_likely(first: bytes) -> bool:
+    """Whether what has come begins as HTTP or TLS do, so that the rest is worth waiting for.
+
+    A word could be anything: whoever said it may wait for an answer.
+    """
+    return _LIKELY.match(first) is not None
 
 
 class Habits:

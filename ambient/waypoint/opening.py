@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNDECIDED_SECONDS: Final = 5.0
 """So long may the first bytes be too few to tell. Then they are nobody's business."""
+BRIEF_SECONDS: Final = 0.2
+"""The same of bytes that could begin anything."""
 SILENT_SECONDS: Final = 0.2
 """So long a client may be silent that talks first as a rule; its server may be one that does, after all."""
 UNREACHABLE_SECONDS: Final = 1.0
@@ -103,7 +105,8 @@ class Opening:
         self._waits_for_client = waits_for_client
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._undecided = False
+        self._waits_as_likely: bool | None = None
+        """None: it has heard nothing that is not told yet."""
         self.is_over = False
         """It is known, or there is nobody left to ask."""
 
@@ -146,20 +149,21 @@ class Opening:
             case None if finished:
                 self.decide(Spoken.HTTP1 if self._expectation is Expected.HTTP else Spoken.OPAQUE)
             case None:
-                self._wait_for_more()
+                self._wait_for_more(first)
             case Spoken.TLS:
                 hello = client_hello.read(first)
                 if hello is not None or finished:
                     self.decide(Spoken.TLS, "" if hello is None else hello.server_name)
                 else:
-                    self._wait_for_more()
+                    self._wait_for_more(first)
             case Spoken.HTTP1 | Spoken.HTTP2 | Spoken.OPAQUE as spoken:
                 self.decide(spoken)
 
-    def _wait_for_more(self) -> None:
-        if self._undecided:
+    def _wait_for_more(self, first: bytes) -> None:
+        is_likely = self._expectation is not Expected.ANYTHING or detect.is_likely(first)
+        if self._waits_as_likely is is_likely:
             return
-        self._undecided = True
+        self._waits_as_likely = is_likely
 
         def decide() -> None:
             match self._expectation:
@@ -170,7 +174,7 @@ class Opening:
                 case Expected.ANYTHING | Expected.OPAQUE:
                     self.decide(Spoken.OPAQUE)
 
-        self._set_timer(UNDECIDED_SECONDS, decide)
+        self._set_timer(UNDECIDED_SECONDS if is_likely else BRIEF_SECONDS, decide)
 
     def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:

@@ -6,7 +6,7 @@ import pytest
 from core.worlds import service
 from hypothesis import given, strategies as st
 
-from ambient.core.detect import Expected, Habits, Spoken, expected, spoken
+from ambient.core.detect import Expected, Habits, Spoken, expected, is_likely, spoken
 from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.service import AppProtocol, DeclaredPort
 from ambient.core.model.traffic import TrafficPolicies
@@ -136,3 +136,17 @@ def test_habits_are_those_that_were_seen_last() -> None:
     habits.server_talked("a", 80)
     habits.server_talked("never", 80)
     assert not habits.client_talks_first("a", 80)
+
+
+LIKELY = [b"GET /", b"\r\nPOST /x", b"OPTIONS *", b"GET http://a", b"PRI * ", b"\x16\x03"]
+UNLIKELY = [b"", b"x", b"G", b"GET", b"GET ", b"USER anonymous", b"hello", b"get /", b"\x16", b"P"]
+
+
+@pytest.mark.parametrize("first", LIKELY)
+def test_what_begins_as_http_or_tls_is_worth_waiting_for(first: bytes) -> None:
+    assert is_likely(first)
+
+
+@pytest.mark.parametrize("first", UNLIKELY)
+def test_what_could_be_anything_is_not(first: bytes) -> None:
+    assert not is_likely(first)

@@ -242,7 +242,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here waits for a clock but where a test says so."""
-    for name in ("UNDECIDED_SECONDS", "SILENT_SECONDS", "UNREACHABLE_SECONDS"):
+    for name in ("UNDECIDED_SECONDS", "BRIEF_SECONDS", "SILENT_SECONDS", "UNREACHABLE_SECONDS"):
         monkeypatch.setattr(opening, name, 60.0)
 
 
@@ -348,17 +348,22 @@ def test_a_server_is_heard_after_a_while_where_clients_talk_first_as_a_rule(
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    ("first", "patience"),
+    [(b"GET /half", "UNDECIDED_SECONDS"), (b"x", "BRIEF_SECONDS"), (b"\x16\x03\x01", "UNDECIDED_SECONDS")],
+    ids=["half-a-line", "a-letter", "half-a-hello"],
+)
 def test_too_few_bytes_are_nobodys_business_after_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes, patience: str
 ) -> None:
-    monkeypatch.setattr(opening, "UNDECIDED_SECONDS", 0.05)
+    monkeypatch.setattr(opening, patience, 0.05)
 
     async def scenario() -> None:
         server = Server()
         async with scene(tmp_path, server) as made:
             reader, writer = await made.connect()
-            writer.write(b"GET /half")
-            assert await read(reader, 9) == b"GET /half"
+            writer.write(first)
+            assert await read(reader, len(first)) == first
             assert made.http == []
 
     run(scenario)
@@ -422,6 +427,24 @@ def test_of_a_server_that_cannot_be_reached_http_has_the_word(tmp_path: Path) ->
             await until(lambda: not len(made.tasks))
             writer.write(b"GET / HTTP/1.1\r\n")
             await until(lambda: made.http)
+            assert made.lines("connection failed") == []
+
+    run(scenario)
+
+
+def test_an_endpoint_that_cannot_be_reached_costs_nobody_a_connection(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = Server()
+        async with scene(tmp_path, server) as made:
+            made.declare(AppProtocol.TCP)
+            dead = [
+                workload(f"dead-{n}", f"127.0.0.1{n}", services={WEB.key: ((80, made.port),)}) for n in (1, 2)
+            ]
+            made.know(*dead)
+            for _ in range(20):
+                reader, writer = await made.connect()
+                writer.write(b"hello")
+                assert await read(reader, 5) == b"hello"
             assert made.lines("connection failed") == []
 
     run(scenario)
