@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from ambient.core import authority
 from ambient.core.authorize import Allowed, Connection, Denied, authorize
 from ambient.core.baggage import parse_forwarded
+from ambient.core.gateways import identities
 from ambient.core.model.address import GatewayAddress, SocketAddress
 from ambient.core.model.identity import SpiffeId
 from ambient.core.model.service import Service
 from ambient.core.model.settings import Permission
 from ambient.core.observation import ResponseFlag
 from ambient.core.ports import OWN_PORTS, target_port
-from ambient.core.waypoints import identities
 
 if TYPE_CHECKING:
     from ambient.core.model.workload import Workload

@@ -11,12 +11,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ambient.core.endpoints import is_healthy
+from ambient.core.gateways import is_behind, locate
 from ambient.core.model.address import NetworkAddress, SocketAddress
 from ambient.core.model.service import Service
 from ambient.core.model.workload import TunnelProtocol, Workload
 from ambient.core.observation import ResponseFlag
 from ambient.core.ports import HBONE_PORT, OWN_PORTS, target_port
-from ambient.core.waypoints import locate
 
 if TYPE_CHECKING:
     from ambient.core.balance import Pick
@@ -177,15 +177,6 @@ def _no_way(what: str, theirs: str, ours: str) -> str:
 def _address_of(endpoint: Workload, like: IpAddress) -> IpAddress:
     """Its address of the family that the client used, or else any."""
     return next((ip for ip in endpoint.addresses if ip.version == like.version), endpoint.addresses[0])
-
-
-def is_behind(source: Workload, waypoint: GatewayAddress) -> bool:
-    """Whether ``source`` is that waypoint, which calls what it stands for directly."""
-    match waypoint.destination:
-        case NetworkAddress():
-            return waypoint.destination in source.network_addresses
-        case str():
-            return waypoint.destination in source.services
 
 
 def _through(

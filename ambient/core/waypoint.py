@@ -14,6 +14,7 @@ from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.authorize_request import authorize_connection
 from ambient.core.baggage import parse_forwarded
 from ambient.core.endpoints import Candidates
+from ambient.core.gateways import is_behind
 from ambient.core.inbound import Reject, Rejection, TunnelRequest, reject
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.route import Backend, Forward, Redirect, Respond
@@ -22,7 +23,6 @@ from ambient.core.outbound import (
     Refusal,
     Refuse,
     Tunnel,
-    is_behind,
     to_service,
     to_workload,
     workload_at,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ambient.core import inbound
 from ambient.core.authorize import Connection
-from ambient.core.waypoints import identities
+from ambient.core.gateways import identities
 
 if TYPE_CHECKING:
     from ambient.core.snapshot import Snapshot

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ambient.core import baggage, balance, waypoint
 from ambient.core.authorize import Allowed, Connection, Denied
+from ambient.core.gateways import meant_by
 from ambient.core.inbound import Reject, Rejection, reject
 from ambient.core.observation import Observation, Party, Reporter, Security
 from ambient.core.outbound import Direct, Refuse, Tunnel
@@ -111,12 +112,13 @@ async def reach(world: World, pool: Pool, dialer: Dialer, call: Call, way: Tunne
         case Direct(to):
             return SocketEnd(await dialer.plain(to))
         case Tunnel(hop, authority, expect, _, service):
-            host = "" if service is None else service.hostname
+            own = world.own
+            meant = "" if service is None or own is None else meant_by(world.snapshot, own, service.key)
             headers = [
-                ("forwarded", baggage.build_forwarded(call.arrival.source, host)),
+                ("forwarded", baggage.build_forwarded(call.arrival.source, meant)),
                 ("traceparent", baggage.build_traceparent(os.urandom(16), os.urandom(8))),
             ]
-            if (own := world.own) is not None:
+            if own is not None:
                 headers.append(("baggage", baggage.build_baggage(baggage.baggage_of(own))))
             return await pool.open(dialer.key(hop, expect), authority, headers)
 

@@ -21,6 +21,7 @@ from ambient.core import baggage
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.forwarding.destination import Destination, Missing, candidates, destination, reached
 from ambient.core.forwarding.reason import Reason
+from ambient.core.gateways import meant_by
 from ambient.core.http.http1 import Http1Client
 from ambient.core.http.http2 import Http2Client
 from ambient.core.model.address import SocketAddress
@@ -484,7 +485,7 @@ class Upstreams:
         source = SocketAddress(own.addresses[0], 0)
         return [
             ("baggage", baggage.build_baggage(baggage.baggage_of(own))),
-            ("forwarded", baggage.build_forwarded(source, service.partition("/")[2])),
+            ("forwarded", baggage.build_forwarded(source, meant_by(self._world.snapshot, own, service))),
             trace,
         ]
 
