@@ -9,6 +9,17 @@ from functools import wraps
 from typing import Any
 
 from core.worlds import at, service, workload, world
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    DataReceived,
+    Event,
+    RequestReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from immutables import Map
 from net.scripted import FakeEnd
 from net.travel import travel
@@ -227,6 +238,53 @@ def travels(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
         assert not faults, faults
 
     return run
+
+
+class Http2:
+    """The far side of a connection, as another library speaks HTTP/2; ``end`` is ours."""
+
+    def __init__(self, end: FakeEnd, *, asks: bool) -> None:
+        self.end = end
+        self.machine = H2Connection(H2Configuration(client_side=asks, header_encoding="utf-8"))
+        self.machine.initiate_connection()
+        self.flush()
+
+    def flush(self) -> None:
+        data = self.machine.data_to_send()
+        if data and self.end.relay is not None:
+            self.end.say(data)
+
+    def heard(self) -> list[Event]:
+        """What came since last time."""
+        data = b"".join(self.end.written)
+        self.end.written.clear()
+        events = self.machine.receive_data(data) if data else []
+        self.flush()
+        return [event for event in events if isinstance(event, _TOLD)]
+
+    def ask(
+        self, *headers: tuple[str, str], path: str = "/S/M", ended: bool = False, method: str = "POST"
+    ) -> int:
+        stream: int = self.machine.get_next_available_stream_id()
+        pseudo = [(":method", method), (":scheme", "http"), (":authority", "api.shop"), (":path", path)]
+        self.machine.send_headers(stream, [*pseudo, *headers], end_stream=ended)
+        self.flush()
+        return stream
+
+    def say(self, stream: int, data: bytes, *, ended: bool = False) -> None:
+        self.machine.send_data(stream, data, end_stream=ended)
+        self.flush()
+
+    def tell(self, stream: int, *headers: tuple[str, str], ended: bool = False) -> None:
+        self.machine.send_headers(stream, headers, end_stream=ended)
+        self.flush()
+
+    def reset(self, stream: int, code: int) -> None:
+        self.machine.reset_stream(stream, code)
+        self.flush()
+
+
+_TOLD = (RequestReceived, ResponseReceived, DataReceived, TrailersReceived, StreamEnded, StreamReset)
 
 
 async def settle(turns: int = 12) -> None:
