@@ -122,12 +122,17 @@ class Exchanges:
         """What has a state, for requests for a service."""
 
         def take(limit: RateLimit, client: str) -> bucket.Verdict:
-            verdict = self.guards.limited(service, limit, client, self.clock())
+            own = bucket.share(limit, self._replicas())
+            verdict = self.guards.limited(service, own, client, self.clock())
             if isinstance(verdict, bucket.TooMany):
                 self.requests.caused("limited", "dry_run" if limit.dry_run else "enforced")
             return verdict
 
         return Checks(self._verify, take, self.world.chance, _request_id)
+
+    def _replicas(self) -> int:
+        """How many replicas of this waypoint are called."""
+        return len(self.world.snapshot.endpoints_of.get(self.world.waypoint, ()))
 
     def visit(self, arrival: Arrival, *, http2: bool) -> Visit:
         """A client's connection, whose requests are to be told to it."""

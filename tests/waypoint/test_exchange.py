@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from core.worlds import workload
+from core.worlds import service, workload
 from hypothesis import given, settings, strategies as st
 from waypoint.stage import API, GET, OK, Stage, endpoint, settle, travels
 
 from ambient.core.forwarding.reason import Reason
+from ambient.core.model.limit import LimitScope, RateLimit
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.route import (
     Backend,
     Fault,
@@ -680,6 +682,24 @@ async def test_no_more_requests_are_under_way_than_may_be():
     stage.ends[0].say(OK)
     await settle()
     assert clients[1].take() == OK
+
+
+@travels
+async def test_a_limit_of_all_replicas_lets_each_take_an_equal_share():
+    limit = RateLimit("shop/slow/all", 4, timedelta(hours=1), 4, scope=LimitScope.MESH)
+    way = service("waypoint")
+    replicas = [workload(f"way-{n}", f"10.0.2.{n}", services={way.key: ((15008, 15008),)}) for n in (1, 2)]
+    stage = Stage(None, ServicePolicies(API.key, limits=(limit,)), way, *replicas)
+    client = stage.client()
+    for _ in range(2):
+        client.say(GET)
+        await settle()
+        stage.ends[0].say(OK)
+        await settle()
+        assert client.take().startswith(b"HTTP/1.1 200 ")
+    client.say(GET)
+    await settle()
+    assert client.take().startswith(b"HTTP/1.1 429 ")
 
 
 @travels

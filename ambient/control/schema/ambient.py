@@ -83,7 +83,7 @@ class Limit(Shape):
     """How many may come at once; as many as ``requests``."""
     key: Key = Key(type="none")
     scope: Literal["local", "mesh"] = "local"
-    """Whether each proxy counts by itself, or all of them together."""
+    """Whether each replica of a waypoint counts by itself, or all of them together, each with an equal share."""
     dry_run: bool = False
     """Whether what is too much is only counted, and served."""
 

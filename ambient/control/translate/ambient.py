@@ -44,15 +44,7 @@ def _rate_limit_policy(read: schema.RateLimitPolicyDocument, _: tuple[str, ...])
             for limit in spec.limits
         ),
     )
-    warnings = [
-        no_effect(
-            f"spec.limits[{i}].scope",
-            "is mesh, and has no effect yet; each replica of a waypoint counts by itself",
-        )
-        for i, limit in enumerate(spec.limits)
-        if limit.scope == "mesh"
-    ]
-    return Translated(policy, tuple(warnings))
+    return Translated(policy)
 
 
 def _key(key: schema.Key) -> LimitKey:

@@ -45,9 +45,9 @@ class LimitScope(Enum):
     """Who counts."""
 
     LOCAL = "local"
-    """Each proxy by itself."""
+    """Each replica of a waypoint by itself."""
     MESH = "mesh"
-    """All proxies together."""
+    """All of them together."""
 
 
 @dataclass(frozen=True, slots=True)

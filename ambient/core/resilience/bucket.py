@@ -7,10 +7,11 @@ flows in meanwhile.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
 from ambient.core.http.message import Headers
-from ambient.core.model.limit import RateLimit
+from ambient.core.model.limit import LimitScope, RateLimit
 from ambient.core.resilience.state import State
 
 
@@ -45,6 +46,20 @@ def take(limit: RateLimit, state: State, now: float) -> tuple[State, Verdict]:
         return (full_at,), TooMany(-spare, full_at - now)
     full_at += interval
     return (full_at,), Taken(math.floor(spare / interval + _TOLERANCE), full_at - now)
+
+
+def share(limit: RateLimit, replicas: int) -> RateLimit:
+    """What one of so many replicas lets in of a limit that they have together: an equal part.
+
+    No message passes between them for it, so what one leaves over is not another's. All together they let in no more than
+    the limit; where it has fewer tokens at once than there are replicas, one each.
+    """
+    match limit.scope:
+        case LimitScope.LOCAL:
+            return limit
+        case LimitScope.MESH:
+            many = max(1, replicas)
+            return replace(limit, period=limit.period * many, burst=max(1, limit.burst // many))
 
 
 _TOLERANCE: Final = 1e-3

@@ -1,12 +1,13 @@
 """How many requests are within a rate."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, strategies as st
 
-from ambient.core.model.limit import RateLimit
+from ambient.core.model.limit import LimitScope, RateLimit
 from ambient.core.resilience import bucket
 from ambient.core.resilience.bucket import Taken, TooMany
 
@@ -38,6 +39,28 @@ def test_a_full_bucket_is_as_good_as_a_new_one():
     state, _ = bucket.take(rule, (), 100.0)
     assert state == (pytest.approx(100.1),)
     assert bucket.take(rule, state, state[0]) == bucket.take(rule, (), state[0])
+
+
+@pytest.mark.parametrize(
+    ("replicas", "seconds", "burst"), [(0, 1, 10), (1, 1, 10), (3, 3, 3), (10, 10, 1), (11, 11, 1)]
+)
+def test_replicas_have_equal_shares_of_what_they_have_together(replicas, seconds, burst):
+    alone = limit(10, 1, 10)
+    assert bucket.share(alone, replicas) == alone
+    together = replace(alone, scope=LimitScope.MESH)
+    part = bucket.share(together, replicas)
+    assert part == replace(together, period=timedelta(seconds=seconds), burst=burst)
+
+
+@given(st.integers(1, 9), st.integers(1, 50), st.integers(1, 60), st.lists(st.floats(0, 0.5), max_size=80))
+def test_shares_let_in_no_more_than_the_whole(replicas, requests, burst, waits):
+    rule = replace(limit(requests, 1, burst), scope=LimitScope.MESH)
+    part, states, now, taken = bucket.share(rule, replicas), [()] * replicas, 5000.0, 0
+    for i, wait in enumerate([0.0, *waits]):
+        now += wait
+        states[i % replicas], verdict = bucket.take(part, states[i % replicas], now)
+        taken += isinstance(verdict, Taken)
+    assert taken <= max(burst, replicas) + requests * (now - 5000) + 1e-6
 
 
 @given(
