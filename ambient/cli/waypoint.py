@@ -122,12 +122,20 @@ def run(
     ] = None,
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            help="Collector that takes spans of requests by OTLP over gRPC; https://HOST:PORT for TLS.",
+            metavar="HOST:PORT",
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="How long connections may take to end at a stop.")
     ] = 25.0,
 ) -> None:
     """Be a replica of a waypoint, here or anywhere that nodes can reach."""
     with exits.on_errors(log_format, log_level):
+        from ambient.rpc.otlp import Collector  # noqa: PLC0415
         from ambient.waypoint import main, start  # noqa: PLC0415  # `ambient --help` must not load it.
         from ambient.waypoint.settings import Settings  # noqa: PLC0415
 
@@ -168,6 +176,7 @@ def run(
             cluster=cluster,
             addresses=start.addresses(address or ()),
             listen=start.listening(listen or ()),
+            otlp=None if otlp is None else Collector.parse(otlp),
         )
         asyncio.run(main.serve(settings))
 

@@ -67,6 +67,14 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysChanged:
+    """Parent → worker of a waypoint; the payload is the key set of an issuer of tokens. Empty: it is not needed any more."""
+
+    place: str
+    """Where it was fetched."""
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialsChanged:
     """Parent → worker. Descriptor: a sealed memfd with credentials."""
 
@@ -122,6 +130,14 @@ class RequestsCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpansEnded:
+    """Worker of a waypoint → parent; the payload is a batch of ``telemetry.spans``."""
+
+    dropped: int
+    """There was no room for so many since the last one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Synced:
     """Worker → parent: what you sent before this is in force."""
 
@@ -147,6 +163,7 @@ Message: TypeAlias = (
     | PodRemoved
     | LedgerShared
     | Listening
+    | KeysChanged
     | CredentialsChanged
     | CredentialsForgotten
     | RevocationsChanged
@@ -155,6 +172,7 @@ Message: TypeAlias = (
     | Scrape
     | RequestsCounted
     | Scraped
+    | SpansEnded
     | Synced
     | PodConnections
     | Part
@@ -169,6 +187,7 @@ _KINDS: dict[str, Any] = {
         PodRemoved,
         LedgerShared,
         Listening,
+        KeysChanged,
         CredentialsChanged,
         CredentialsForgotten,
         RevocationsChanged,
@@ -177,6 +196,7 @@ _KINDS: dict[str, Any] = {
         Scrape,
         RequestsCounted,
         Scraped,
+        SpansEnded,
         Synced,
         PodConnections,
         Part,

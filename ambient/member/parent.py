@@ -170,6 +170,10 @@ class Parent(ABC):
     def welcome_own(self, post: Post, *, retired: bool) -> None:
         """Tell a worker that joins what its program's workers alone are told."""
 
+    def heard(self, message: messages.Message, payload: bytes) -> None:  # noqa: ARG002  # Others have a use for it.
+        """What a worker tells that its program's parent alone takes."""
+        raise TypeError(f"a parent does not take {message}")
+
     async def snapshot_changed(self, content: bytes) -> None:  # noqa: B027  # Not everybody has a place for it.
         """What ``Mesh.restore`` takes is another."""
 

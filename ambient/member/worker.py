@@ -82,7 +82,7 @@ class Worker(ABC, Generic[Q]):
         """Another snapshot is in force from here on."""
 
     @abstractmethod
-    def hear(self, message: messages.Message, descriptors: list[int]) -> None:
+    def hear(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         """What the parent says to this program's workers alone. The descriptors are ours to close."""
 
     @abstractmethod
@@ -218,12 +218,17 @@ class Worker(ABC, Generic[Q]):
         if self._outbox is None:
             return
         self.live.account()
-        self._say(messages.Scraped(0, self._access.lost), self.traffic.report())
+        self._report(0)
         try:
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._outbox.join()
         except TimeoutError:
             log.warning("last counters not told", worker=self.index)
+
+    def _report(self, number: int) -> None:
+        for message, content in self.reports():
+            self._say(message, content)
+        self._say(messages.Scraped(number, self._access.lost), self.traffic.report())
 
     def _heard(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         match message:
@@ -242,11 +247,9 @@ class Worker(ABC, Generic[Q]):
                 self.cut(uid, why)
             case messages.Scrape(number):
                 self.live.account()
-                for report, content in self.reports():
-                    self._say(report, content)
-                self._say(messages.Scraped(number, self._access.lost), self.traffic.report())
+                self._report(number)
             case _:
-                self.hear(message, descriptors)
+                self.hear(message, payload, descriptors)
         if not isinstance(message, messages.Scrape):
             self._say(messages.Synced())
 

@@ -50,6 +50,10 @@ class State(Protocol):
         """Post everything, in order."""
         ...
 
+    def heard(self, message: messages.Message, payload: bytes) -> None:
+        """What a worker tells that its program's parent alone takes. Raises PeerError for a bad payload."""
+        ...
+
 
 @dataclass(eq=False)
 class _Member:
@@ -316,7 +320,7 @@ class Workers:
                 self._counts_changed(uid)
                 self._note_change()
             case _:
-                raise TypeError(f"a parent does not take {message}")
+                self._state.heard(message, payload)
 
     def _left(self, member: _Member) -> None:
         self._members.discard(member)

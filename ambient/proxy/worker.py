@@ -43,7 +43,7 @@ class Worker(worker.Worker[Connection]):
     def snapshot(self) -> Snapshot:
         return self._world.snapshot
 
-    def hear(self, message: messages.Message, descriptors: list[int]) -> None:
+    def hear(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:  # noqa: ARG002  # No message of its own has one.
         match message:
             case messages.Welcome():
                 self._welcomed(*descriptors)

@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
+from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from ambient.aio.backoff import Backoff
 from ambient.core.errors import ConfigError
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.member import messages, parent
+from ambient.net.fetch import Fetching, fetch
+from ambient.rpc.otlp import Exporter
 from ambient.rpc.subscription import TYPES
 from ambient.rpc.wire import POLICIES, ROUTES, SETTINGS
+from ambient.telemetry.spans import read_spans
+from ambient.waypoint.keys import Keys
 from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.replica import Replica
-from ambient.waypoint.settings import Settings
+from ambient.waypoint.settings import TRACED, Settings
 from ambient.waypoint.status import Status
 
 if TYPE_CHECKING:
@@ -30,8 +37,11 @@ if TYPE_CHECKING:
     from ambient.rpc.registration import Order
     from ambient.telemetry.admin import Handler
 
+VERSION: Final = metadata.version("ambient")
 HEARD_SECONDS: Final = 3.0
 """How long new connections are still taken at a stop, for callers that have not heard yet."""
+_FLUSH_SECONDS: Final = 2.0
+"""For the last spans to leave."""
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
 """What a worker that died had under way counts against limits for so long at most."""
@@ -42,13 +52,22 @@ class Parent(parent.Parent):
 
     def __init__(self, settings: Settings, listeners: tuple[socket.socket, ...]) -> None:
         super().__init__(
-            settings, "waypoint", (*TYPES, ROUTES, POLICIES, SETTINGS), settings.waypoint, settings.uid
+            settings,
+            "waypoint",
+            (*TYPES, ROUTES, POLICIES, SETTINGS),
+            settings.waypoint,
+            settings.uid,
+            TRACED if settings.otlp is not None else "",
         )
         self._own, self._listeners = settings, listeners
         self._ledger, self._ledger_memory = Ledger.make(settings.workers)
         self._replica = Replica(settings, self.registration, self.certificates, self.workers)
         self._bringing: asyncio.Task[None] | None = None
-        self._status = Status(self, self._replica)
+        self._keys = Keys(_fetched, self._keys_changed, self.tasks, lambda: Backoff(1.0, 60.0, random.random))
+        self._exporter = (
+            None if settings.otlp is None else Exporter(settings.otlp, _speaker(settings), VERSION)
+        )
+        self._status = Status(self, self._replica, self._keys, self._exporter)
 
     def routes(self) -> dict[str, Handler]:
         return self._status.routes()
@@ -58,6 +77,9 @@ class Parent(parent.Parent):
         self.be(NodeId(self._own.trust_domain, self._own.node))
         self._bringing = self.tasks.start(self._replica.bring(), "own workload")
         self.tasks.start(self._sweep(), "ledger")
+        self._keys.want(self.mesh.snapshot.policies.values())
+        if self._exporter is not None:
+            self.tasks.start(self._exporter.run(), "spans")
 
     def ordered(self, order: Order) -> None:
         if order.uid == self._own.uid:
@@ -67,12 +89,24 @@ class Parent(parent.Parent):
         """Nobody waits for that."""
 
     def mesh_changed(self, before: Snapshot, after: Snapshot) -> None:
-        """Workers hear of it, and nobody else needs to."""
+        if before.policies is not after.policies:
+            self._keys.want(after.policies.values())
 
     def credentials_changed(self, identity: NodeId | SpiffeId, credentials: Credentials | None) -> None:  # noqa: ARG002  # It asks by itself.
         self._replica.look()
 
+    def heard(self, message: messages.Message, payload: bytes) -> None:
+        match message:
+            case messages.SpansEnded(dropped):
+                if self._exporter is not None:
+                    self._exporter.dropped += dropped
+                    self._exporter.add(read_spans(payload))
+            case _:
+                super().heard(message, payload)
+
     def welcome_own(self, post: Post, *, retired: bool) -> None:
+        for place, document in self._keys.documents.items():
+            post(messages.KeysChanged(place), document, ())
         if not retired:
             post(messages.LedgerShared(self._own.workers), b"", [self._ledger_memory])
             post(messages.Listening(), b"", [listener.fileno() for listener in self._listeners])
@@ -85,11 +119,30 @@ class Parent(parent.Parent):
 
     async def left(self) -> None:
         await self._replica.leave()
+        if self._exporter is not None:
+            await self._exporter.flush(_FLUSH_SECONDS)
+
+    def _keys_changed(self, place: str, document: bytes) -> None:
+        self.workers.tell(messages.KeysChanged(place), document)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self._ledger.sweep()
+
+
+async def _fetched(url: str, seconds: float) -> bytes:
+    return await fetch(url, Fetching(seconds))
+
+
+def _speaker(settings: Settings) -> dict[str, str]:
+    """Who tells of spans."""
+    return {
+        "service.name": f"{settings.name}.{settings.namespace}",
+        "service.namespace": settings.namespace,
+        "service.instance.id": settings.workload,
+        "service.version": VERSION,
+    }
 
 
 def _listen(addresses: tuple[SocketAddress, ...]) -> tuple[socket.socket, ...]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ambient.core.waypoint import service_key
 from ambient.member import parent
 
 if TYPE_CHECKING:
     from ambient.core.model.address import IpAddress, SocketAddress
+    from ambient.rpc.otlp import Collector
+
+TRACED: Final = "traced"
+"""What a parent with a collector for spans says to its workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Settings(parent.Settings):
     addresses: tuple[IpAddress, ...]
     """Where callers reach it."""
     listen: tuple[SocketAddress, ...]
+    otlp: Collector | None = None
+    """Who takes spans of requests."""
 
     @property
     def waypoint(self) -> str:

@@ -7,14 +7,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ambient.core.errors import ConfigError
 from ambient.core.forwarding.token_checks import TokenChecks
-from ambient.core.model.jwt import JwtRule, KeysGiven
 from ambient.core.snapshot import Snapshot
-from ambient.core.tokens import KeyRing, read_keys
 from ambient.member import messages, worker
 from ambient.member.accepting import Listener
 from ambient.member.late import Recheck
@@ -22,18 +19,20 @@ from ambient.member.shares import Kind
 from ambient.member.tunnels import Tunnels
 from ambient.net.pool import Pool
 from ambient.net.tls import Contexts
-from ambient.telemetry import log
 from ambient.telemetry.access import AccessLog
 from ambient.telemetry.request_metrics import RequestCounts
 from ambient.telemetry.requests import Requests
+from ambient.telemetry.spans import SpanQueue
 from ambient.waypoint import late
 from ambient.waypoint.call import Call
 from ambient.waypoint.dial import Dialer
 from ambient.waypoint.exchange import Exchanges
 from ambient.waypoint.guards import Guards
 from ambient.waypoint.inbound import Inbound
+from ambient.waypoint.keys import KeyRings
 from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.serving import Serving
+from ambient.waypoint.settings import TRACED
 from ambient.waypoint.upstream import Upstreams
 from ambient.waypoint.world import World
 
@@ -49,7 +48,10 @@ _KEEP_SECONDS: Final = 1.0
 class Worker(worker.Worker[Call]):
     """Joins the parts of one worker; the sole writer of its ``World``."""
 
-    def __init__(self, index: int, channel: str, access: AccessLog, waypoint: str, uid: str) -> None:
+    def __init__(
+        self, index: int, channel: str, access: AccessLog, waypoint: str, uid: str, *, traced: bool
+    ) -> None:
+        """``traced``: the parent has a collector for spans."""
         self._world = World(waypoint, uid)
         super().__init__(index, channel, access, self._world.peers)
         self._recheck = Recheck(lambda carried: late.judge(self._world, carried), self.live, self.rechecked)
@@ -59,7 +61,10 @@ class Worker(worker.Worker[Call]):
         self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, self._serve)
         self.served = Tunnels(self._inbound, tasks, self.tunnel_ended)
         self._counts = RequestCounts()
-        self._requests = Requests(self._counts, access)
+        self._keys = KeyRings()
+        self._spans = SpanQueue()
+        self._told_dropped = 0
+        self._requests = Requests(self._counts, access, self._spans if traced else None)
         self._dialer = dialer
         self._upstreams: Upstreams | None = None
         self._serving: Serving | None = None
@@ -70,12 +75,14 @@ class Worker(worker.Worker[Call]):
     def snapshot(self) -> Snapshot:
         return self._world.snapshot
 
-    def hear(self, message: messages.Message, descriptors: list[int]) -> None:
+    def hear(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         match message:
             case messages.LedgerShared(workers):
                 self._share(descriptors[0], workers)
             case messages.Listening():
                 self._listen(descriptors)
+            case messages.KeysChanged(place):
+                self._keys.changed(place, payload)
             case messages.CredentialsForgotten():
                 self._world.contexts = None
                 self.pool.leave(lambda _: True)
@@ -115,6 +122,10 @@ class Worker(worker.Worker[Call]):
 
     def reports(self) -> Iterable[tuple[messages.Message, bytes]]:
         yield messages.RequestsCounted(), self._counts.report()
+        batch, dropped = self._spans.take(), self._spans.dropped
+        if batch or dropped > self._told_dropped:
+            yield messages.SpansEnded(dropped - self._told_dropped), batch
+            self._told_dropped = dropped
 
     def parent_found(self) -> None:
         self._counts.tell_all()
@@ -128,7 +139,7 @@ class Worker(worker.Worker[Call]):
             os.close(memory)
         self._upstreams = Upstreams(world, self._dialer, self.pool, guards)
         caused = self._requests.caused
-        tokens = TokenChecks(_given, time.time, lambda fault: caused("token_refused", fault.value))
+        tokens = TokenChecks(self._keys.of, time.time, lambda fault: caused("token_refused", fault.value))
         exchanges = Exchanges(world, self._upstreams, guards, self._requests, tokens.check)
         self._serving = Serving(exchanges, self.end_if_idle)
 
@@ -156,19 +167,10 @@ class Worker(worker.Worker[Call]):
         )
 
 
-def _given(rule: JwtRule) -> KeyRing | None:
-    """Keys that a rule has itself; None: it says where they are, or they are none."""
-    return _read(rule.keys.document) if isinstance(rule.keys, KeysGiven) else None
-
-
-@lru_cache(256)
-def _read(document: str) -> KeyRing | None:
-    try:
-        return read_keys(document)
-    except ConfigError as error:
-        log.warning("keys of a token's issuer are not taken", why=str(error))
-        return None
+def _made(index: int, channel: str, access: AccessLog, own: list[str]) -> Worker:
+    waypoint, uid, traced = own
+    return Worker(index, channel, access, waypoint, uid, traced=traced == TRACED)
 
 
 if __name__ == "__main__":
-    worker.main(lambda index, channel, access, own: Worker(index, channel, access, *own), sys.argv[1:])
+    worker.main(_made, sys.argv[1:])

@@ -44,6 +44,9 @@ class State:
     def welcome(self, post: Post, *, retired: bool) -> None:
         post(messages.CredentialsForgotten("nobody"), b"", ())
 
+    def heard(self, message: messages.Message, payload: bytes) -> None:
+        raise TypeError(f"nobody takes {message}")
+
 
 class Parent:
     def __init__(self, path: Path, script: str = "import time; time.sleep(30)") -> None:
