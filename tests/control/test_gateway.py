@@ -93,6 +93,21 @@ def test_what_has_no_effect_on_a_waypoint_is_named(more, field):
 
 
 @pytest.mark.parametrize(
+    ("namespaces", "is_warned"),
+    [
+        ("{from: All}", False),
+        ("{from: Same}", True),
+        ("{from: Selector, selector: {matchLabels: {a: b}}}", True),
+    ],
+)
+def test_whom_a_waypoint_takes_is_for_labels_to_say(namespaces, is_warned):
+    listener = f"{{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {{namespaces: {namespaces}}}}}"
+    translated = gateway(f"{{gatewayClassName: ambient-waypoint, listeners: [{listener}]}}")
+    expected = [("spec.listeners[0].allowedRoutes", Reason.NO_EFFECT)] if is_warned else []
+    assert warned(translated) == expected
+
+
+@pytest.mark.parametrize(
     ("spec", "is_ours", "warnings"),
     [
         ("{controllerName: ambient.dev/mesh, description: ours}", True, []),

@@ -38,6 +38,15 @@ def _gateway(read: schema.GatewayDocument, _: tuple[str, ...]) -> Translated:
             )
             if value
         ]
+        warnings += [
+            no_effect(
+                f"spec.listeners[{i}].allowedRoutes",
+                "has no effect on a waypoint; whoever is labelled to use it is behind it, from every namespace",
+            )
+            for i, listener in enumerate(spec.listeners)
+            if "allowed_routes" in listener.model_fields_set
+            and listener.allowed_routes.namespaces.from_ != "All"
+        ]
     else:
         warnings = [
             no_effect(

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ambient.core.authorize import Connection
 from ambient.core.explain import admission, filters, routes
 from ambient.core.explain.answer import Step, Topic, Verdict
 from ambient.core.explain.ends import End
 from ambient.core.explain.parties import of_endpoints
+from ambient.core.gateways import meant_by
+from ambient.core.inbound import Rejection, recheck
 from ambient.core.model.address import SocketAddress
+from ambient.core.model.workload import TunnelProtocol
 from ambient.core.ports import target_port
 from ambient.core.routing import policy_of, traffic_for
 
@@ -46,14 +50,22 @@ def to_service(
             policy = policy_of(traffic_for(said, source.namespace), backend.subset, port)
             if words := list(filters.of_traffic(policy)):
                 yield Step(Topic.ENDPOINT, Verdict.OK, f"for {called.key}: {'; '.join(words)}")
-        yield from judged(snapshot, circumstances, replica, ends, now)
+        meant = called if meant_by(snapshot, replica, called.key) else None
+        yield from judged(snapshot, circumstances, replica, ends, now, meant)
 
 
 def judged(
-    snapshot: Snapshot, circumstances: Circumstances, replica: Workload, ends: tuple[End, ...], now: datetime
+    snapshot: Snapshot,
+    circumstances: Circumstances,
+    replica: Workload,
+    ends: tuple[End, ...],
+    now: datetime,
+    meant: Service | None = None,
 ) -> Iterator[Step]:
-    """What each end says of the waypoint, which is who calls it."""
+    """What each end says of the waypoint, which is who calls it; ``meant``: what it names to them."""
     fails = False
+    for end in ends:
+        yield from _passed(snapshot, replica, end, meant)
     for step in admission.steps(snapshot, circumstances, replica, ends, now, is_vouched=True):
         fails |= step.verdict is Verdict.FAILS and step.topic is Topic.POLICY
         yield step
@@ -64,6 +76,17 @@ def judged(
             f"policies of workloads behind a waypoint see {replica.identity}, and not the caller",
             remedy="let them name that identity, and say what is asked of callers in a policy with targetRefs",
         )
+
+
+def _passed(snapshot: Snapshot, replica: Workload, end: End, meant: Service | None) -> Iterator[Step]:
+    """An end that only another waypoint may call."""
+    if end.workload.tunnel is TunnelProtocol.NONE or not replica.addresses:
+        return
+    connection = Connection(replica.identity, SocketAddress(replica.addresses[0], 0), end.address)
+    refused = recheck(snapshot, end.workload, connection, meant)
+    if refused is not None and refused.why is Rejection.WAYPOINT_BYPASS:
+        remedy = "put both behind one waypoint, or let the workload be behind none by its own address"
+        yield Step(Topic.POLICY, Verdict.FAILS, refused.detail.partition(";")[0], remedy=remedy)
 
 
 def _labels(said: ServiceRoutes | None, backend: Backend, source: Workload) -> dict[str, str]:

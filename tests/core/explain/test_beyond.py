@@ -192,6 +192,29 @@ def test_a_token_that_is_demanded_is_asked_for(is_required, headers, verdict):
     assert max((step.verdict for step in told), key=list(Verdict).index) is verdict
 
 
+OTHER_WAY = service("other-way", ports=((15008, 15008),))
+OTHER_REPLICA = workload("other-way-1", "10.0.0.6", services={OTHER_WAY.key: [(15008, 15008)]})
+
+
+@pytest.mark.parametrize(
+    ("its_waypoint", "fails"),
+    [(None, False), (gateway(WAY.key), False), (gateway(OTHER_WAY.key), True)],
+    ids=["none", "the-same", "another"],
+)
+def test_a_backend_that_only_another_waypoint_may_call_refuses_this_one(its_waypoint, fails):
+    backend = service("backend", "10.88.0.13")
+    pod = workload(
+        "pod", "10.0.0.4", tunnel=WEB.tunnel, services={backend.key: [(80, 80)]}, waypoint=its_waypoint
+    )
+    resources = (replace(backend, waypoint=gateway(OTHER_WAY.key)), pod, OTHER_WAY, OTHER_REPLICA)
+    told = after_the_waypoint(table(RouteRule(RULE, Forward((Backend(backend.key, 80),)))), *resources)
+    refused = (
+        FAILS,
+        f"waypoint bypass: workload {pod.uid} is behind waypoint {OTHER_WAY.key}, and the connection did not come through it",
+    )
+    assert (refused in told) is fails
+
+
 PLAIN = replace(WEB, tunnel=NONE)
 AT_WAY = replace(API, waypoint=gateway(WAY.key))
 
