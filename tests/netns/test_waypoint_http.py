@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from topology import Mesh, Topology, Workload, objects
 from topology.nodes import APPS
+from topology.process import Process
 from topology.waypoint import Replica, Waypoint
 
 VIPS = {
     name: f"203.0.113.{10 + number}"
     for number, name in enumerate(
-        ("server", "canary", "retried", "known", "broken", "empty", "narrow", "held", "two", "mixed")
+        (
+            "server",
+            "canary",
+            "retried",
+            "known",
+            "broken",
+            "empty",
+            "narrow",
+            "held",
+            "two",
+            "mixed",
+            "calls",
+            "sockets",
+        )
     )
 }
 """A service for each thing that is looked at, all served by the same two servers."""
@@ -34,6 +51,8 @@ class World:
     client: Workload
     servers: dict[str, Workload]
     waypoint: Waypoint
+    web: list[Process]
+    """The servers of most services."""
 
     def ask(self, name: str, path: str = "/", *arguments: object, timeout: float = 30) -> dict[str, Any]:
         process = self.client.pod.start("ask", VIPS[name], 80, "--path", path, *arguments)
@@ -156,7 +175,13 @@ def world() -> Iterator[World]:
             objects.service_account("shop", "waypoint"),
             objects.waypoint("shop"),
         )
-        selectors = {"empty": {"app": "nobody"}, "two": {"app": "two"}, "mixed": {"app": "two"}}
+        selectors = {
+            "empty": {"app": "nobody"},
+            "two": {"app": "two"},
+            "mixed": {"app": "two"},
+            "calls": {"app": "calls"},
+            "sockets": {"app": "sockets"},
+        }
         services = [
             objects.service("shop", name, [vip], {80: 8080}, selectors.get(name, {"app": "server"}))
             for name, vip in VIPS.items()
@@ -169,23 +194,29 @@ def world() -> Iterator[World]:
         mesh.start_control()
         one, two = mesh.node("one"), mesh.node("two")
         client = one.add(one.node.pod("client"), "shop", "client")
-        servers = {}
+        servers, web = {}, []
         for node, version in ((one, "v1"), (two, "v2")):
             pod = node.node.pod(f"server-{version}")
-            pod.serve("web", 8080, "--name", version)
+            web.append(pod.serve("web", 8080, "--name", version))
             servers[version] = node.add(pod, "shop", "server", labels={"app": "server", "version": version})
         pod = two.node.pod("server-two")
         # Only our own interpreter knows a library for HTTP/2.
         pod.popen(sys.executable, "-u", APPS / "web2.py", "8080", "--name", "two").wait_for_line(
             event="listening"
         )
+        calls = one.node.pod("server-calls")
+        calls.popen(sys.executable, "-u", APPS / "grpc_server.py", "8080").wait_for_line(event="listening")
+        servers["calls"] = one.add(calls, "shop", "server", labels={"app": "calls"})
+        sockets = two.node.pod("server-sockets")
+        sockets.popen(sys.executable, "-u", APPS / "sockets.py", "8080").wait_for_line(event="listening")
+        servers["sockets"] = two.add(sockets, "shop", "server", labels={"app": "sockets"})
         servers["two"] = two.add(pod, "shop", "server", labels={"app": "two"})
         waypoint = mesh.waypoint("shop", on=[two])
         mesh.settle(client, *servers.values())
         for node in mesh.nodes:
             for replica in waypoint.replicas:
                 node.wait_for_dump("workloads", partial(speaks_hbone, replica.uid), replica.uid)
-        yield World(mesh, client, servers, waypoint)
+        yield World(mesh, client, servers, waypoint, web)
 
 
 def test_requests_reach_both_servers_and_tell_who_asks(world: World) -> None:
@@ -268,11 +299,17 @@ def test_faults_are_injected(world: World) -> None:
 
 
 def test_limits_hold_for_all_workers_together(world: World) -> None:
-    """One connection, and one request that waits for it: of four at once, two are turned away."""
-    seen = world.ask("narrow", "/sleep/2", "--count", 4, "--at-once", 4)
-    assert seen["statuses"] == {"200": 2, "503": 2}
+    """One connection, which is busy, and one request that may wait for it: of three more, two are turned away."""
+    first = world.client.pod.start("ask", VIPS["narrow"], 80, "--path", "/sleep/5?first")
+    world.replica.wait(
+        lambda: any(line.get("path") == "/sleep/5?first" for one in world.web for line in one.lines()),
+        "the first request",
+    )
+    seen = world.ask("narrow", "/", "--count", 3, "--at-once", 3)
+    assert seen["statuses"] == {"200": 1, "503": 2}
     reasons = {dict(answer["headers"]).get("x-ambient-error") for answer in seen["answers"]}
     assert reasons == {None, "too_many_pending"}
+    assert first.finished(30)[-1]["statuses"] == {"200": 1}
 
 
 def test_a_response_that_breaks_off_is_not_whole(world: World) -> None:
@@ -295,6 +332,50 @@ def test_http2_reaches_servers_of_either_version(world: World) -> None:
     status, answer = world.curl("two", "/x")
     assert answer.startswith("HTTP/1.1 200")
     assert '"server": "two"' in answer
+
+
+def test_calls_of_every_kind(world: World) -> None:
+    process = world.client.pod.popen(sys.executable, "-u", APPS / "grpc_client.py", VIPS["calls"], "80")
+    found = process.finished(60)[-1]
+    assert found["unary"]["size"] == 100_000
+    assert ["x-caller", str(world.client.pod.v4)] in found["unary"]["trailers"]
+    assert found["error"] == {"code": "DATA_LOSS", "details": "as asked"}
+    assert found["deadline"]["code"] == "DEADLINE_EXCEEDED"
+    assert found["deadline"]["seconds"] < 5
+    assert found["cancelled"] is True
+    assert found["server_stream"] == 500
+    assert found["client_stream"] == "300000"
+    assert found["conversation"] == ["ONE", "TWO", "THREE"]
+    labels = {"destination_service": key("calls"), "request_protocol": "grpc"}
+    world.replica.wait_for_metric(7, "istio_requests_total", **labels)
+    assert world.replica.metric("istio_requests_total", grpc_response_status="15", **labels) == 1
+
+
+def test_websockets_are_carried(world: World) -> None:
+    process = world.client.pod.popen(
+        sys.executable, "-u", APPS / "sockets.py", "80", "--call", VIPS["sockets"]
+    )
+    assert process.finished(30)[-1] == {
+        "at": ANY,
+        "event": "called",
+        "heard": ["ONE", "TWO", 300_000],
+        "code": 1000,
+    }
+    line = world.replica.wait_for_access(message="request complete", dst__service=key("sockets"))
+    assert line["status"] == 101
+
+
+def test_a_worker_that_dies_takes_nobody_elses_requests_with_it(world: World) -> None:
+    """Clients whose worker died dial again; the other worker, and the next one, serve them."""
+    load = world.client.pod.start(
+        "ask", VIPS["server"], 80, "--count", 600, "--at-once", 6, "--path", "/sleep/0.01"
+    )
+    world.replica.wait_for_access(message="request complete", path="/sleep/0.01")
+    os.kill(world.replica.worker_pids()[0], signal.SIGKILL)
+    seen = load.finished(60)[-1]
+    assert seen["statuses"]["200"] >= 590
+    world.replica.wait(lambda: len(world.replica.worker_pids()) == 2, "another worker")
+    assert world.ask("narrow", "/", "--count", 5)["statuses"] == {"200": 5}
 
 
 def speaks_hbone(uid: str, found: dict[str, Any]) -> bool:
