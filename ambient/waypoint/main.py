@@ -22,7 +22,7 @@ from ambient.member import messages, parent
 from ambient.net.fetch import Fetching, fetch
 from ambient.rpc.otlp import Exporter
 from ambient.rpc.subscription import TYPES
-from ambient.rpc.wire import POLICIES, ROUTES, SETTINGS
+from ambient.rpc.wire import POLICIES, ROUTES
 from ambient.telemetry.spans import read_spans
 from ambient.waypoint.keys import Keys
 from ambient.waypoint.ledger import Ledger
@@ -54,7 +54,7 @@ class Parent(parent.Parent):
         super().__init__(
             settings,
             "waypoint",
-            (*TYPES, ROUTES, POLICIES, SETTINGS),
+            (*TYPES, ROUTES, POLICIES),
             settings.waypoint,
             settings.uid,
             TRACED if settings.otlp is not None else "",

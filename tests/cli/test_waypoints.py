@@ -56,6 +56,8 @@ def test_a_waypoint_is_made_seen_and_removed(shop, golden):
     )
     namespace = json.loads(shop.ambient("get", "ns", "shop", "-o", "json").stdout)
     assert namespace["metadata"]["labels"] == {"team": "a", "ambient.dev/use-waypoint": "waypoint"}
+    # That there is no such waypoint any more is said of whoever asks for it.
+    assert " 1 warning" in shop.ambient("get", "ns", "shop").stdout
 
 
 def test_programs_read_it_too(shop):
