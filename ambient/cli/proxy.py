@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ambient.cli import program
 from ambient.cli.exits import host_and_port, on_errors
+from ambient.cli.program import (
+    AccessLog,
+    Admin,
+    Bootstrap,
+    Crl,
+    DrainSeconds,
+    LogFormat,
+    LogLevel,
+    TrustDomain,
+    Workers,
+)
 
 app = typer.Typer(
     help="Run the shared L4 proxy of this node.", invoke_without_command=True, add_completion=False
@@ -22,53 +33,33 @@ def proxy(
     root_cert: Annotated[
         Path, typer.Option(help="PEM file with the control plane's root certificate.", readable=False)
     ],
-    crl: Annotated[
-        Path | None,
-        typer.Option(
-            help="PEM file with lists of revoked certificates; watched, may be empty or come later.",
-            readable=False,
-        ),
-    ] = None,
+    crl: Crl = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
             help="File with a bootstrap token; needed until the node has its own certificate.", readable=False
         ),
     ] = None,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(help="HOST:PORT where tokens are taken. Default: port 15013 of --control's host."),
-    ] = None,
+    bootstrap: Bootstrap = None,
     run_dir: Annotated[Path, typer.Option(help="Folder that is shared with `ambient node`.")] = Path(
         "/run/ambient"
     ),
     state_dir: Annotated[Path, typer.Option(help="Folder for the last snapshot.")] = Path(
         "/var/lib/ambient/proxy"
     ),
-    trust_domain: Annotated[str, typer.Option(help="Trust domain of the mesh.")] = "cluster.local",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core, at least two.")
-    ] = None,
-    admin: Annotated[
-        str, typer.Option(help="Where the admin endpoint listens.", metavar="HOST:PORT")
-    ] = "127.0.0.1:15000",
-    access_log: Annotated[
-        str | None, typer.Option(help="File for the access log. Default: standard output.")
-    ] = None,
-    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="How long connections may take to end at a stop.")
-    ] = 25.0,
+    trust_domain: TrustDomain = program.TRUST_DOMAIN,
+    workers: Workers = None,
+    admin: Admin = "127.0.0.1:15000",
+    access_log: AccessLog = None,
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
+    drain_seconds: DrainSeconds = program.DRAIN_SECONDS,
 ) -> None:
     """Carry the traffic of this node's captured pods."""
     with on_errors(log_format, log_level):
         from ambient.member.parent import Settings  # noqa: PLC0415  # `ambient --help` must not load it.
         from ambient.proxy import main  # noqa: PLC0415
 
-        host_and_port("--control", control)
-        bootstrap = bootstrap or f"{control.rpartition(':')[0]}:15013"
-        host_and_port("--bootstrap", bootstrap)
         settings = Settings(
             run_dir=run_dir,
             state_dir=state_dir,
@@ -76,9 +67,9 @@ def proxy(
             crl=crl,
             token_file=token_file,
             control=control,
-            bootstrap=bootstrap,
+            bootstrap=program.bootstrap_of(control, bootstrap),
             trust_domain=trust_domain,
-            workers=workers or max(2, os.cpu_count() or 1),
+            workers=program.workers_of(workers),
             admin=host_and_port("--admin", admin),
             access_log=access_log,
             log_format=log_format,

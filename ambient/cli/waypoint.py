@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -13,9 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ambient.cli import api, exits, manifests, output
+from ambient.cli import api, exits, manifests, output, program
 from ambient.cli.login import text_of
 from ambient.cli.output import Output, OutputOption
+from ambient.cli.program import (
+    AccessLog,
+    Admin,
+    Bootstrap,
+    Crl,
+    DrainSeconds,
+    LogFormat,
+    LogLevel,
+    TrustDomain,
+    Workers,
+)
 from ambient.cli.tables import printable
 from ambient.core.errors import ConfigError, Unavailable
 from ambient.core.join import JoinToken
@@ -57,10 +67,7 @@ def run(
         str | None,
         typer.Option(help="HOST:PORT of the control plane. Required without --join.", metavar="HOST:PORT"),
     ] = None,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(help="HOST:PORT where tokens are taken. Default: port 15013 of --control's host."),
-    ] = None,
+    bootstrap: Bootstrap = None,
     root_cert: Annotated[
         Path | None,
         typer.Option(
@@ -100,28 +107,16 @@ def run(
         list[str] | None,
         typer.Option(help="Where it listens; may be repeated. Default: port 15008 on every address."),
     ] = None,
-    crl: Annotated[
-        Path | None,
-        typer.Option(
-            help="PEM file with lists of revoked certificates; watched, may be empty or come later.",
-            readable=False,
-        ),
-    ] = None,
+    crl: Crl = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder for its workers' socket.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for the last snapshot.")] = None,
     cluster: Annotated[str, typer.Option(help="First part of every workload's uid.")] = "local",
-    trust_domain: Annotated[str, typer.Option(help="Trust domain of the mesh.")] = "cluster.local",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core, at least two.")
-    ] = None,
-    admin: Annotated[
-        str, typer.Option(help="Where the admin endpoint listens.", metavar="HOST:PORT")
-    ] = "127.0.0.1:15020",
-    access_log: Annotated[
-        str | None, typer.Option(help="File for the access log. Default: standard output.")
-    ] = None,
-    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    trust_domain: TrustDomain = program.TRUST_DOMAIN,
+    workers: Workers = None,
+    admin: Admin = "127.0.0.1:15020",
+    access_log: AccessLog = None,
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
     otlp: Annotated[
         str | None,
         typer.Option(
@@ -129,9 +124,7 @@ def run(
             metavar="HOST:PORT",
         ),
     ] = None,
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="How long connections may take to end at a stop.")
-    ] = 25.0,
+    drain_seconds: DrainSeconds = program.DRAIN_SECONDS,
 ) -> None:
     """Be a replica of a waypoint, here or anywhere that nodes can reach."""
     with exits.on_errors(log_format, log_level):
@@ -149,9 +142,6 @@ def run(
             trust_domain, root_cert, token_file = word.trust_domain, joined.root_cert, joined.token_file
         if control is None or root_cert is None:
             raise typer.BadParameter("give --join, or --control and --root-cert")
-        exits.host_and_port("--control", control)
-        bootstrap = bootstrap or f"{control.rpartition(':')[0]}:15013"
-        exits.host_and_port("--bootstrap", bootstrap)
         replica = replica or start.replica_name()
         settings = Settings(
             run_dir=run_dir,
@@ -160,9 +150,9 @@ def run(
             crl=crl,
             token_file=token_file,
             control=control,
-            bootstrap=bootstrap,
+            bootstrap=program.bootstrap_of(control, bootstrap),
             trust_domain=trust_domain,
-            workers=workers or max(2, os.cpu_count() or 1),
+            workers=program.workers_of(workers),
             admin=exits.host_and_port("--admin", admin),
             access_log=access_log,
             log_format=log_format,
