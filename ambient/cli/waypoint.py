@@ -107,6 +107,15 @@ def run(
         list[str] | None,
         typer.Option(help="Where it listens; may be repeated. Default: port 15008 on every address."),
     ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            "--memory-mib", min=0, help="Near which nothing more is taken on; 0: none. Default: its cgroup's."
+        ),
+    ] = None,
+    most_connections: Annotated[
+        int, typer.Option(min=0, help="Connections that it carries at once; 0: no limit.")
+    ] = 50_000,
     crl: Crl = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder for its workers' socket.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for the last snapshot.")] = None,
@@ -166,6 +175,7 @@ def run(
             cluster=cluster,
             addresses=start.addresses(address or ()),
             listen=start.listening(listen or ()),
+            capacity=start.capacity(memory, most_connections),
             otlp=None if otlp is None else Collector.parse(otlp),
         )
         asyncio.run(main.serve(settings))

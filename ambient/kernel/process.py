@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -51,6 +52,23 @@ def allow_many_descriptors() -> None:
     """As many as the operator lets this process and its children have: each connection takes two, each workload four."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def memory_used() -> int:
+    """Bytes of memory that this process alone needs."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_bytes().split()
+    return (int(resident) - int(shared)) * resource.getpagesize()
+
+
+def memory_limit() -> int | None:
+    """Bytes that the cgroup of this process, or one above it, may have; None: nobody says."""
+    root, own = cgroup_root(), cgroup_of(os.getpid())
+    limits = []
+    while root is not None and own is not None and own != root:
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number.
+            limits.append(int(Path(own, "memory.max").read_text("ascii")))
+        own = str(Path(own).parent)
+    return min(limits, default=None)
 
 
 def seal(name: str, content: bytes) -> int:

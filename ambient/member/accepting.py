@@ -66,6 +66,15 @@ class Accepting:
             self._shares.tell(self._index, Kind.CONNECTION, connections)
             self._shares.tell(self._index, Kind.TUNNEL, tunnels + self._shaking_hands)
 
+    def tell(self, kind: Kind, count: int) -> None:
+        """Tell the other workers what this one has."""
+        if self._shares is not None:
+            self._shares.tell(self._index, kind, count)
+
+    def others(self, kind: Kind) -> int:
+        """What the other workers have told, together."""
+        return 0 if self._shares is None else self._shares.others(self._index, kind)
+
     def listen(self, uid: str, listeners: Sequence[Listener]) -> None:
         """Accept from these for a workload, and from none that it had before."""
         self.stop(uid)

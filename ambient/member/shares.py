@@ -21,6 +21,8 @@ class Kind(IntEnum):
 
     CONNECTION = 0
     TUNNEL = 1
+    MEMORY = 2
+    """KiB of it; nobody is spared anything for that."""
 
 
 class Shares:
@@ -45,6 +47,11 @@ class Shares:
     def tell(self, worker: int, kind: Kind, count: int) -> None:
         """A worker carries so many."""
         self._counts[worker * len(Kind) + kind] = count
+
+    def others(self, worker: int, kind: Kind) -> int:
+        """The sum of what all workers but one have told."""
+        counts = (self._counts[other * len(Kind) + kind] for other in self._workers if other != worker)
+        return sum(count for count in counts if count != _ABSENT)
 
     def leave(self, worker: int) -> None:
         """A worker is gone, or accepts no more."""

@@ -56,7 +56,7 @@ class Worker(ABC, Generic[Q]):
 
     def __init__(self, index: int, channel: str, access: AccessLog, peers: Peers) -> None:
         self.index, self._channel, self._access, self._peers = index, channel, access, peers
-        self._tasks = Tasks(self._crashed)
+        self.tasks = Tasks(self._crashed)
         self.traffic = Traffic()
         self.live: Live[Q] = Live(self.traffic, access, self._count_changed)
         self.accepting = Accepting(index, self._carried, self.end_if_idle)
@@ -104,13 +104,13 @@ class Worker(ABC, Generic[Q]):
         loop.add_signal_handler(signal.SIGTERM, self._retire)
         # Ctrl-C reaches the whole group: the parent decides what it means.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        following = self._tasks.start(self._follow(), "follow")
+        following = self.tasks.start(self._follow(), "follow")
         await self._done.wait()
         if self._crash is not None:
             raise self._crash
         await self._say_goodbye()
         following.cancel()
-        await self._tasks.stop()
+        await self.tasks.stop()
 
     def _crashed(self, name: str, error: BaseException) -> None:
         # A worker that no longer hears its parent would go on with yesterday's policies.
@@ -158,8 +158,13 @@ class Worker(ABC, Generic[Q]):
         if self.leave():
             self._done.set()
 
+    @property
+    def connections(self) -> int:
+        """How many it carries."""
+        return len(self.live)
+
     def _carried(self) -> tuple[int, int]:
-        return len(self.live), len(self.served)
+        return self.connections, len(self.served)
 
     # --- the parent
 

@@ -107,13 +107,17 @@ class Exchanges:
         tells_identity: bool = False,
         trusted: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
+        overloaded: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``tells_identity``: applications are told of their clients' (XFCC); ``trusted``: whose word on theirs is passed on."""
+        """``tells_identity``: applications are told of their clients' (XFCC); ``trusted``: whose word on theirs is passed on.
+
+        ``overloaded`` says why no request is to be taken on, or None.
+        """
         self.world, self.upstreams, self.requests = world, upstreams, requests
         self.loop = asyncio.get_running_loop()
         self.clock = clock
         self.under_way: set[Exchange] = set()
-        self.guards = guards
+        self.guards, self.overloaded = guards, overloaded
         self._tells_identity, self._trusted = tells_identity, trusted
         self._planners: dict[str, Planner] = {}
         self._verify = verify
@@ -323,7 +327,11 @@ class Exchange:
         planner, headers = self._on.planner(self._visit.arrival), joined(stream.head.headers)
         self._telemetry = _UNTOLD if planner.policies is None else planner.policies.telemetry
         self.trace = self._on.requests.begin(headers, self._telemetry, self._on.world.chance())
-        plan = planner.plan(self._visit.client, stream.head, headers, self._visit.checks)
+        plan: Send | Answered
+        if (why := self._on.overloaded()) is not None:
+            plan = Answered(refuse(Reason.OVERLOADED, why), Notes())
+        else:
+            plan = planner.plan(self._visit.client, stream.head, headers, self._visit.checks)
         self._notes = plan.notes
         match plan:
             case Send():

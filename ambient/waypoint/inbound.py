@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ambient.net.tls import Contexts
     from ambient.net.tunnel import ServerTunnel, TunnelEnd
     from ambient.waypoint.dial import Dialer
+    from ambient.waypoint.load import Load
     from ambient.waypoint.world import World
 
 Serve: TypeAlias = Callable[[Call, "TunnelEnd", Spoken], None]
@@ -47,10 +48,17 @@ class Inbound(Host[str]):
     """Carries out what is decided of them, for one worker. What it knows its workload by is that one's uid."""
 
     def __init__(
-        self, world: World, dialer: Dialer, pool: Pool, live: Live[Call], tasks: Tasks, serve: Serve
+        self,
+        world: World,
+        dialer: Dialer,
+        pool: Pool,
+        live: Live[Call],
+        tasks: Tasks,
+        serve: Serve,
+        load: Load,
     ) -> None:
         self.world, self.dialer, self.pool, self.live, self.tasks = world, dialer, pool, live, tasks
-        self.serve = serve
+        self.serve, self._load = serve, load
         self.habits = Habits()
         self.undecided: set[Undecided] = set()
         """Of what is spoken on them."""
@@ -114,6 +122,10 @@ class Inbound(Host[str]):
             time.monotonic() if began is None else began,
         )
         call = Call(request, arrival, headers.get("baggage", ""))
+        if (why := self._load.why_no_connection()) is not None:
+            tunnel.refuse(asked.stream, 503)
+            Course(self, call).tell(Failure(503, ResponseFlag.CONNECT, "overloaded", why))
+            return
         expectation = self._expected(arrival)
         if expectation is Expected.OPAQUE:
             await self._pass_on(call, tunnel, asked.stream)

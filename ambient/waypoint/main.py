@@ -57,6 +57,7 @@ class Parent(parent.Parent):
             (*TYPES, ROUTES, POLICIES),
             settings.waypoint,
             settings.uid,
+            *(str(limit or "") for limit in (settings.capacity.memory, settings.capacity.connections)),
             TRACED if settings.otlp is not None else "",
         )
         self._own, self._listeners = settings, listeners

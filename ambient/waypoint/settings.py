@@ -10,6 +10,7 @@ from ambient.member import parent
 
 if TYPE_CHECKING:
     from ambient.core.model.address import IpAddress, SocketAddress
+    from ambient.core.overload import Capacity
     from ambient.rpc.otlp import Collector
 
 TRACED: Final = "traced"
@@ -30,6 +31,7 @@ class Settings(parent.Settings):
     addresses: tuple[IpAddress, ...]
     """Where callers reach it."""
     listen: tuple[SocketAddress, ...]
+    capacity: Capacity
     otlp: Collector | None = None
     """Who takes spans of requests."""
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ambient.core.errors import ConfigError
 from ambient.core.model.address import IpAddress, SocketAddress, unmapped
+from ambient.core.overload import Capacity
 from ambient.core.ports import HBONE_PORT
-from ambient.kernel import netlink
+from ambient.kernel import netlink, process
 from ambient.net.roots import fetch_root
 
 if TYPE_CHECKING:
@@ -80,3 +81,9 @@ def listening(given: Sequence[str]) -> tuple[SocketAddress, ...]:
     if socket.has_dualstack_ipv6():
         everywhere.append(ip_address("::"))
     return tuple(SocketAddress(ip, HBONE_PORT) for ip in everywhere)
+
+
+def capacity(memory_mib: int | None, connections: int) -> Capacity:
+    """How much it may have: of memory, as it was said, or as much as its cgroup gives it; 0 connections: no limit."""
+    memory = process.memory_limit() if memory_mib is None else memory_mib << 20
+    return Capacity(memory or None, connections or None)

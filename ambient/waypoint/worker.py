@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ambient.core.forwarding.token_checks import TokenChecks
+from ambient.core.overload import Capacity
 from ambient.core.snapshot import Snapshot
 from ambient.member import messages, worker
 from ambient.member.accepting import Listener
@@ -31,6 +32,7 @@ from ambient.waypoint.guards import Guards
 from ambient.waypoint.inbound import Inbound
 from ambient.waypoint.keys import KeyRings
 from ambient.waypoint.ledger import Ledger
+from ambient.waypoint.load import Load
 from ambient.waypoint.serving import Serving
 from ambient.waypoint.settings import TRACED
 from ambient.waypoint.upstream import Upstreams
@@ -49,7 +51,15 @@ class Worker(worker.Worker[Call]):
     """Joins the parts of one worker; the sole writer of its ``World``."""
 
     def __init__(
-        self, index: int, channel: str, access: AccessLog, waypoint: str, uid: str, *, traced: bool
+        self,
+        index: int,
+        channel: str,
+        access: AccessLog,
+        waypoint: str,
+        uid: str,
+        capacity: Capacity,
+        *,
+        traced: bool,
     ) -> None:
         """``traced``: the parent has a collector for spans."""
         self._world = World(waypoint, uid)
@@ -58,7 +68,8 @@ class Worker(worker.Worker[Call]):
         dialer = Dialer(self._world)
         self.pool = Pool(dialer.tunnel, self.end_if_idle)
         tasks = self.accepting.setting_up
-        self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, self._serve)
+        self._load = Load(capacity, self.accepting, lambda: self.connections)
+        self._inbound = Inbound(self._world, dialer, self.pool, self.live, tasks, self._serve, self._load)
         self.served = Tunnels(self._inbound, tasks, self.tunnel_ended)
         self._counts = RequestCounts()
         self._keys = KeyRings()
@@ -70,6 +81,15 @@ class Worker(worker.Worker[Call]):
         self._serving: Serving | None = None
         """None before it knows what its siblings know."""
         self._keeps_at = 0.0
+
+    async def run(self) -> None:
+        self.tasks.start(self._load.watch(), "load")
+        await super().run()
+
+    @property
+    def connections(self) -> int:
+        served = 0 if self._serving is None else len(self._serving)
+        return len(self.live) + served + len(self._inbound.undecided)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -140,7 +160,14 @@ class Worker(worker.Worker[Call]):
         self._upstreams = Upstreams(world, self._dialer, self.pool, guards)
         caused = self._requests.caused
         tokens = TokenChecks(self._keys.of, time.time, lambda fault: caused("token_refused", fault.value))
-        exchanges = Exchanges(world, self._upstreams, guards, self._requests, tokens.check)
+        exchanges = Exchanges(
+            world,
+            self._upstreams,
+            guards,
+            self._requests,
+            tokens.check,
+            overloaded=self._load.why_no_request,
+        )
         self._serving = Serving(exchanges, self.end_if_idle)
 
     def _serve(self, call: Call, near: End, spoken: Spoken) -> None:
@@ -168,8 +195,9 @@ class Worker(worker.Worker[Call]):
 
 
 def _made(index: int, channel: str, access: AccessLog, own: list[str]) -> Worker:
-    waypoint, uid, traced = own
-    return Worker(index, channel, access, waypoint, uid, traced=traced == TRACED)
+    waypoint, uid, memory, connections, traced = own
+    capacity = Capacity(int(memory) if memory else None, int(connections) if connections else None)
+    return Worker(index, channel, access, waypoint, uid, capacity, traced=traced == TRACED)
 
 
 if __name__ == "__main__":

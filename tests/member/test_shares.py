@@ -62,3 +62,12 @@ def test_another_process_sees_the_same() -> None:
     theirs.tell(1, Kind.TUNNEL, 0)
     made.tell(0, Kind.TUNNEL, 1)
     assert theirs.leads(0, Kind.TUNNEL)
+
+
+def test_what_the_others_have_is_summed_up_without_those_who_left(shares: Shares) -> None:
+    for worker, memory in enumerate((10, 200, 3000)):
+        shares.tell(worker, Kind.MEMORY, memory)
+    assert [shares.others(worker, Kind.MEMORY) for worker in range(3)] == [3200, 3010, 210]
+    shares.leave(1)
+    assert shares.others(0, Kind.MEMORY) == 3000
+    assert shares.others(0, Kind.CONNECTION) == 0

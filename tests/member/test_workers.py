@@ -193,7 +193,7 @@ class Heir:
     async def end(self) -> None:
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
-        await self.worker._tasks.stop()
+        await self.worker.tasks.stop()
         self.listener.close()
 
 

@@ -36,6 +36,7 @@ from ambient.core.model.route import (
     Unmatched,
 )
 from ambient.core.model.service import AppProtocol, DeclaredPort
+from ambient.core.overload import Capacity, Overload
 from ambient.core.snapshot import EMPTY
 from ambient.member.live import Live
 from ambient.member.tunnels import Tunnels
@@ -52,6 +53,7 @@ from ambient.waypoint import late, opening
 from ambient.waypoint.call import Call
 from ambient.waypoint.dial import Dialer
 from ambient.waypoint.inbound import Inbound
+from ambient.waypoint.load import Load
 from ambient.waypoint.world import World
 
 GATE = service("gate", ports=((15008, 15008),))
@@ -87,6 +89,16 @@ class Silent:
     def drained(self, end: End) -> None: ...
 
 
+class _Load(Load):
+    """Of this worker alone, with memory that a test says."""
+
+    def __init__(self, overload: Overload, live: Live[Call]) -> None:
+        self._of, self._carries = overload, live
+
+    def why_no_connection(self) -> str | None:
+        return self._of.why_no_connection(len(self._carries))
+
+
 class Scene:
     """A waypoint's worker without its process, a server behind it, and clients of it."""
 
@@ -103,7 +115,10 @@ class Scene:
         dialer = Dialer(self.world)
         self.pool = Pool(dialer.tunnel)
         self.http: list[tuple[Call, Spoken, Silent]] = []
-        self.inbound = Inbound(self.world, dialer, self.pool, self.live, self.tasks, self._serve)
+        self.short_of = Overload(Capacity(memory=100))
+        self.inbound = Inbound(
+            self.world, dialer, self.pool, self.live, self.tasks, self._serve, _Load(self.short_of, self.live)
+        )
         self.tunnels = Tunnels(self.inbound, self.tasks, lambda: None)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
@@ -485,6 +500,27 @@ def test_what_is_not_behind_it_is_refused_and_named(tmp_path: Path) -> None:
             lines = made.lines("connection failed")
             assert [GATE.key in str(line["error"]) for line in lines] == [True, True]
             assert {line["src.identity"] for line in lines} == {str(CLIENT.identity)}
+
+    run(scenario)
+
+
+def test_an_overloaded_waypoint_takes_nothing_more_and_keeps_what_it_has(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = Server(GREETING)
+        async with scene(tmp_path, server) as made:
+            reader, writer = await made.connect()
+            await read(reader, len(GREETING))
+            made.short_of.weigh(90)
+            with pytest.raises(TunnelRefused) as refused:
+                await made.open()
+            assert refused.value.status == 503
+            (line,) = made.lines("connection failed")
+            assert str(line["error"]).startswith("the waypoint is overloaded")
+            writer.write(b"hello")
+            assert await read(reader, 5) == b"hello"
+            made.short_of.weigh(10)
+            reader, _ = await made.connect()
+            assert await read(reader, len(GREETING)) == GREETING
 
     run(scenario)
 
