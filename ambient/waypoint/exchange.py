@@ -162,6 +162,13 @@ class Exchanges:
             planner = self._planners[key] = Planner(key, routes, policies)
         return planner
 
+    def keep(self) -> None:
+        """Part from endpoints that are gone, and forget what is known of services that are. To be called now and then."""
+        self.upstreams.keep(self.clock())
+        services = self.world.snapshot.services
+        for key in [key for key in self._planners if key and key not in services]:
+            del self._planners[key]
+
     def cut(self, why: str) -> None:
         """End all that has not ended yet."""
         for exchange in tuple(self.under_way):

@@ -60,6 +60,10 @@ class Serving:
             for server in tuple(servers):
                 server.leave()
 
+    def keep(self) -> None:
+        """Part from endpoints that are gone, and forget what is known of services that are. To be called now and then."""
+        self._exchanges.keep()
+
     def recheck(self, before: Snapshot, after: Snapshot) -> None:
         """There is a new snapshot: connections for what this waypoint does not stand for any more are ended.
 

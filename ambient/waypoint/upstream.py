@@ -210,11 +210,12 @@ class Cluster:
         where = reached(address, endpoint, self._world.own)
         if isinstance(where, Missing):
             return where
-        place = self._places.get((where.uid, http2))
+        key = str(address), http2
+        place = self._places.get(key)
         if place is None or place.destination.way != where.way:
             if place is not None:
                 self._part(place)
-            place = self._places[where.uid, http2] = Place(self, where, http2=http2, by_address=True)
+            place = self._places[key] = Place(self, where, http2=http2, by_address=True)
         return Chosen(place, None)
 
     def _part_from_strangers(self, snapshot: Snapshot) -> None:
@@ -321,8 +322,13 @@ class Cluster:
             self._serve(place, client)
         if place.waiters:
             self._connect(place)
-        else:
-            self._share()
+            return
+        if place.by_address and not place.open:
+            # Clients choose the addresses: nothing is kept of those that nobody uses.
+            key = str(place.destination.address), place.http2
+            if self._places.get(key) is place:
+                del self._places[key]
+        self._share()
 
     def _serve(self, place: Place, client: HttpClient) -> None:
         waiter = place.waiters.popleft()
@@ -410,6 +416,8 @@ class Upstreams:
 
     def cluster(self, service: str, port: int, subset: str, namespace: str) -> Cluster:
         """For a service's port and subset, as callers of ``namespace`` use it; no service: for workloads by address."""
+        if not service:
+            port = 0  # They are reached by the address that was called, whatever its port.
         routes = self._world.snapshot.routes.get(service)
         of = namespace if routes is not None and namespace in routes.traffic_consumers else ""
         key = service, port, subset, of
@@ -424,7 +432,10 @@ class Upstreams:
         services = self._world.snapshot.services
         for key, cluster in list(self._clusters.items()):
             cluster.refresh()
-            if cluster.is_idle and cluster.service not in services:
+            known = services.get(cluster.service)
+            if cluster.is_idle and (
+                known is None or all(port.service_port != key[1] for port in known.ports)
+            ):
                 del self._clusters[key]
         self._guards.keep({one.name for one in self._clusters.values()}, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 _KEEP_SECONDS: Final = 1.0
-"""So often at most it looks for what is gone: a snapshot that changes one endpoint must not cost a look at all."""
+"""After a change, and so often at most, it looks for what is gone: one endpoint's change must not cost a look at all."""
 
 
 class Worker(worker.Worker[Call]):
@@ -80,7 +81,7 @@ class Worker(worker.Worker[Call]):
         self._upstreams: Upstreams | None = None
         self._serving: Serving | None = None
         """None before it knows what its siblings know."""
-        self._keeps_at = 0.0
+        self._keep_due = False
 
     async def run(self) -> None:
         self.tasks.start(self._load.watch(), "load")
@@ -124,7 +125,9 @@ class Worker(worker.Worker[Call]):
         self._inbound.recheck()
         if self._serving is not None:
             self._serving.recheck(before, after)
-        self._keep()
+        if self._serving is not None and not self._keep_due:
+            self._keep_due = True
+            asyncio.get_running_loop().call_later(_KEEP_SECONDS, self._keep)
 
     def leave_peers(self) -> None:
         super().leave_peers()
@@ -176,11 +179,10 @@ class Worker(worker.Worker[Call]):
         self._serving.serve(call, near, spoken)
 
     def _keep(self) -> None:
-        """Forget what snapshots do not have any more, now and then."""
-        now = time.monotonic()
-        if self._upstreams is not None and now >= self._keeps_at:
-            self._keeps_at = now + _KEEP_SECONDS
-            self._upstreams.keep(now)
+        """Forget what snapshots do not have any more."""
+        self._keep_due = False
+        if self._serving is not None:
+            self._serving.keep()
 
     def _listen(self, descriptors: list[int]) -> None:
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]

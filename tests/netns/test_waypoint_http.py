@@ -378,5 +378,20 @@ def test_a_worker_that_dies_takes_nobody_elses_requests_with_it(world: World) ->
     assert world.ask("narrow", "/", "--count", 5)["statuses"] == {"200": 5}
 
 
+def test_a_replica_that_stops_lets_requests_end(world: World) -> None:
+    """The last test of this file: nobody takes its place."""
+    under_way = world.client.pod.start("ask", VIPS["server"], 80, "--path", "/sleep/3?last")
+    world.replica.wait(
+        lambda: any(line.get("path") == "/sleep/3?last" for one in world.web for line in one.lines()), "it"
+    )
+    process = world.replica.process
+    assert process is not None
+    process.signal(signal.SIGTERM)
+    seen = under_way.finished(30)[-1]
+    assert seen["statuses"] == {"200": 1}
+    assert process.wait(30) == 0
+    assert world.replica.access_lines(message="request complete", path="/sleep/3")
+
+
 def speaks_hbone(uid: str, found: dict[str, Any]) -> bool:
     return bool(found["uid"] == uid and found["protocol"] == "HBONE")

@@ -178,8 +178,8 @@ class Stage:
     def caused(self, what: str, why: str) -> None:
         self.causes.append((what, why))
 
-    def client(self, workload_: Workload | None = None, *, http2: bool = False) -> Client:
-        return Client(self, workload_, http2=http2)
+    def client(self, workload_: Workload | None = None, *, port: int = 8080, http2: bool = False) -> Client:
+        return Client(self, workload_, port, http2=http2)
 
     @property
     def ends(self) -> list[Endpoint]:
@@ -193,9 +193,11 @@ class Stage:
 class Client(FakeEnd):
     """A client's connection."""
 
-    def __init__(self, stage: Stage, workload_: Workload | None, *, http2: bool = False) -> None:
+    def __init__(
+        self, stage: Stage, workload_: Workload | None, port: int = 8080, *, http2: bool = False
+    ) -> None:
         super().__init__()
-        target = at("10.96.0.1:80") if workload_ is None else at(f"{workload_.addresses[0]}:8080")
+        target = at("10.96.0.1:80") if workload_ is None else at(f"{workload_.addresses[0]}:{port}")
         service_ = stage.service if workload_ is None else None
         arrival = Arrival(at("10.0.0.9:4000"), CALLER, None, target, service_, workload_, 0.0)
         self.refused: list[RequestRefused] = []

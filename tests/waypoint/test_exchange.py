@@ -1029,6 +1029,55 @@ async def test_an_endpoint_that_goes_is_asked_no_more():
 
 
 @travels
+async def test_of_an_endpoint_that_goes_nothing_is_kept():
+    stage = Stage(endpoints=1)
+    client = stage.client()
+    client.say(GET)
+    await settle()
+    stage.ends[0].say(OK)
+    await settle()
+    stage.world.snapshot = Stage(endpoints=(endpoint(2),)).world.snapshot
+    stage.exchanges.keep()
+    await settle()
+    assert stage.ends[0].relay is None
+    nothing_is_left(stage)
+
+
+@travels
+async def test_a_request_that_waits_for_an_endpoint_that_goes_is_sent_to_another():
+    stage = Stage(limited(connections=1), endpoints=1)
+    busy, waiting = stage.client(), stage.client()
+    for client in (busy, waiting):
+        client.say(GET)
+        await settle()
+    stage.world.snapshot = Stage(limited(connections=1), endpoints=(endpoint(2),)).world.snapshot
+    stage.exchanges.keep()
+    stage.ends[0].say(OK)
+    await asyncio.sleep(0.2)
+    assert stage.ends[1].where.uid == endpoint(2).uid
+    stage.ends[1].say(OK)
+    await settle()
+    assert (busy.take(), waiting.take()) == (OK, OK)
+
+
+@travels
+async def test_of_addresses_that_clients_choose_nothing_is_kept():
+    stage = Stage(endpoints=1)
+    for port in range(8080, 8090):
+        client = stage.client(endpoint(1), port=port)
+        client.say(GET)
+        await settle()
+        stage.ends[-1].say(OK)
+        await settle()
+        assert client.take() == OK
+        stage.ends[-1].break_off()
+    await settle()
+    (cluster,) = stage.upstreams._clusters.values()
+    assert cluster._places == {}
+    nothing_is_left(stage)
+
+
+@travels
 async def test_when_the_worker_ends_clients_are_told():
     stage = Stage()
     client = stage.client()
