@@ -434,9 +434,10 @@ class Connection(ABC):
 
     def _settle(self) -> None:
         machine = self.machine
-        self.flush()
-        if self._crowded and not self._full:
-            self._relieve()
+        if not (self._full or self._gone):
+            self._write_out()
+            if self._crowded and not self._full:
+                self._relieve()
         if self._parting:
             return
         if machine.is_over:
@@ -457,10 +458,11 @@ class Connection(ABC):
         due = self.machine.gather()
         if not due:
             return
-        self._written += sum(map(len, due))
         if len(due) == 1:
+            self._written += len(due[0])
             self._end.write(due[0])
         else:
+            self._written += sum(map(len, due))
             self._end.write_all(due)
 
     def _hear_on(self) -> None:
@@ -529,6 +531,7 @@ class Connection(ABC):
 
     def _part(self) -> None:
         self._parting = True
+        self._still = None
         self._write_out()
         self._tell(self.machine.receive(b""))
         for stream in tuple(self._streams.values()):
@@ -610,17 +613,16 @@ class HttpServer(Connection):
 
     def _happened(self, event: Event) -> None:
         match event:
-            case BodyCame(number, data):
-                self._body(number, data)
-            case RequestCame(number, head):
+            case RequestCame():
                 if not self._parting:
-                    stream = ServerStream(self, number, head)
-                    self._streams[number] = stream
+                    self._streams[event.stream] = stream = ServerStream(self, event.stream, event.head)
                     self._requested(stream)
-            case MessageEnded(number, trailers):
-                self._ended(number, trailers)
-            case MessageCut(number, fault, detail):
-                self._cut(number, fault, detail)
+            case MessageEnded():
+                self._ended(event.stream, event.trailers)
+            case BodyCame():
+                self._body(event.stream, event.data)
+            case MessageCut():
+                self._cut(event.stream, event.fault, event.detail)
             case RequestRefused():
                 self._refused(event)
             case PeerLeaving() | RoomChanged() | InformationCame() | ResponseCame():
@@ -659,14 +661,17 @@ class HttpServer(Connection):
         due = self._since + self._patience(self._waiting)
         if self._waiting is Waiting.MESSAGE or self._end.unsent:
             self._inspect(now)
+            due = min(due, now + self._patience(Waiting.MESSAGE))
+        if due <= now:
             due = now + self._patience(Waiting.MESSAGE)
-        elif due <= now:
-            due = now + LINGER_SECONDS
-            if self._waiting is Waiting.HEAD:
-                self._tell(self.machine.expire())
-                self._settle()
-            else:
-                self.leave()
+            match self._waiting:
+                case Waiting.IDLE:
+                    self.leave()
+                case Waiting.HEAD:
+                    self._tell(self.machine.expire())
+                    self._settle()
+                case Waiting.MESSAGE:
+                    pass
         if due < self._due and not self._parting:
             self._look_at(due)
 
@@ -699,7 +704,7 @@ class Keeper(Protocol):
 class HttpClient(Connection):
     """A connection with a server. ``closed`` is told once, when nothing is left of it."""
 
-    __slots__ = ("_closed", "_state", "asked", "keeper", "most_requests")
+    __slots__ = ("_closed", "_had_room", "_was_idle", "asked", "keeper", "most_requests")
 
     machine: ClientMachine
 
@@ -708,7 +713,7 @@ class HttpClient(Connection):
     ) -> None:
         super().__init__(end, machine, DEFAULT_TIMEOUTS.stalled)
         self._closed = closed
-        self._state = (True, False)
+        self._had_room = self._was_idle = True
         self.keeper: Keeper | None = None
         self.asked = 0
         """Requests so far."""
@@ -747,29 +752,28 @@ class HttpClient(Connection):
 
     def _happened(self, event: Event) -> None:
         match event:
-            case BodyCame(number, data):
-                self._body(number, data)
-            case ResponseCame(number, head):
-                stream = self._streams.get(number)
+            case ResponseCame():
+                stream = self._streams.get(event.stream)
                 if stream is not None and stream.receiver is not None:
-                    stream.receiver.answered(head)
-            case MessageEnded(number, trailers):
-                self._ended(number, trailers)
-            case MessageCut(number, fault, detail):
-                self._cut(number, fault, detail)
-            case InformationCame(number, status, headers):
-                stream = self._streams.get(number)
+                    stream.receiver.answered(event.head)
+            case BodyCame():
+                self._body(event.stream, event.data)
+            case MessageEnded():
+                self._ended(event.stream, event.trailers)
+            case MessageCut():
+                self._cut(event.stream, event.fault, event.detail)
+            case InformationCame():
+                stream = self._streams.get(event.stream)
                 if stream is not None and stream.receiver is not None:
-                    stream.receiver.informed(status, headers)
+                    stream.receiver.informed(event.status, event.headers)
             case PeerLeaving() | RoomChanged() | RequestCame() | RequestRefused():
                 pass
 
     def _settled(self) -> None:
-        state = (self.has_room, bool(self._streams))
-        if state != self._state:
-            self._state = state
-            if self.keeper is not None:
-                self.keeper.changed(self)
+        had_room, was_idle = self._had_room, self._was_idle
+        self._had_room, self._was_idle = self.has_room, not self._streams
+        if self.keeper is not None and (self._had_room is not had_room or self._was_idle is not was_idle):
+            self.keeper.changed(self)
 
     def _over(self) -> None:
         keeper, self.keeper = self.keeper, None

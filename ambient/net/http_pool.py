@@ -87,11 +87,14 @@ class HttpPool(Generic[Key]):
         """It has room, or is idle, and was not before; or the other way round."""
         kept = self._kept[client]
         kept.look()
-        if client.has_room and not kept.is_ready:
+        is_ready = client.has_room
+        if is_ready is kept.is_ready:
+            return
+        if is_ready:
             kept.is_ready = True
             self._ready.setdefault(kept.key, []).append(client)
             self._freed(kept.key)
-        elif kept.is_ready and not client.has_room:
+        else:
             self._not_ready(kept)
 
     def gone(self, client: HttpClient) -> None:
