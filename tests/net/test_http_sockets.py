@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -334,7 +335,7 @@ def test_the_last_answer_arrives_though_its_client_is_still_sending() -> None:
         await wire.say(
             b"POST / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 100000000\r\n\r\n"
         )
-        for _ in range(100):
+        for _ in range(20):
             await wire.say(b"x" * 100_000)
         heard = await wire.hear_all()
         assert heard.startswith(b"HTTP/1.1 403 ")
@@ -538,6 +539,65 @@ def test_a_thousand_requests_of_many_clients_are_not_mixed_up(down: str, up: str
         await asyncio.gather(*(client(number) for number in range(20)))
         # One to the proxy for each client, and no more from it than were ever needed at once.
         assert at.dials <= 40
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("down", "up"), PAIRS)
+def test_whatever_is_given_up_at_whatever_moment_nothing_is_left_and_nothing_is_mixed_up(
+    down: str, up: str, seed: int
+) -> None:
+    async def scenario(at: Site) -> None:
+        chance = random.Random(seed)
+        served: list[ServerStream] = []
+
+        def asked(stream: ServerStream) -> None:
+            served.append(stream)
+            Echo(stream)
+
+        port = at.proxy(down, up, at.serve(up, asked))
+
+        async def one(number: int) -> None:
+            client = at.pool.take((down, port)) or at.dial(down, port)
+            pending = at.begin(client, POST)
+            body = b"%d," % number * 20_000
+            fate = chance.choice(["whole", "whole", "reset", "cut", "server-reset", "server-cut"])
+            at_part = chance.randrange(8)
+            for part in range(8):
+                size = len(body) // 8 + 1
+                await pending.send_all(body[part * size : (part + 1) * size])
+                if part == at_part:
+                    match fate:
+                        case "reset":
+                            pending.stream.reset()
+                            return
+                        case "cut":
+                            client.cut("given up")
+                        case "server-reset" if served:
+                            chance.choice(served).reset(chance.choice(list(Fault)))
+                        case "server-cut" if served:
+                            chance.choice(served)._connection.cut("given up")
+                        case _:
+                            pass
+                await asyncio.sleep(0)
+            pending.stream.finish()
+            try:
+                await pending.whole()
+            except Cut:
+                # Some of an answer may have come: of ours, or nothing.
+                assert body.startswith(bytes(pending.data))
+            else:
+                assert pending.data == body
+
+        for _ in range(5):
+            await asyncio.gather(*(one(number) for number in range(20)))
+        await until(lambda: all(pair.up.is_over and pair.down.is_over for pair in at.pairs))
+        await until(lambda: all(stream.is_over for stream in served))
+        for connection in (*at.servers, *at.clients):
+            connection.leave(within=30)
+        await until(lambda: not (at.servers or at.clients))
+        assert len(at.pool) == 0
 
     run(scenario)
 
