@@ -39,11 +39,11 @@ TYPES: Final[Mapping[str, Audience]] = {
     trust.REVOCATIONS: Audience.EVERYONE,
     SETTINGS: Audience.EVERYONE,
     AUTHORIZATION: Audience.CONCERNED,
-    ADDRESS: Audience.EVERYONE,
-    ROUTES: Audience.EVERYONE,
     POLICIES: Audience.EVERYONE,
+    ROUTES: Audience.EVERYONE,
+    ADDRESS: Audience.EVERYONE,
 }
-"""In the order of sending: whom to trust comes before those who prove it, a policy before the workload that names it."""
+"""In the order of sending: whom to trust comes before those who prove it, a policy before whom it is for."""
 
 
 @dataclass(frozen=True, slots=True)

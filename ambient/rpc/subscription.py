@@ -70,7 +70,8 @@ class Subscription:
         self._dialer = dialer
         self._node = _node(node)
         self._holdings = holdings
-        self._types = types
+        self._types = tuple(sorted(types, key=lambda one: one == ADDRESS))
+        """What holds for a workload or service is asked for before it is."""
         self._answered: set[str] = set()
         self._refused: dict[Name, int] = {}
         """Digests of what was sent last and not taken: the control plane counts that, not what is held instead."""

@@ -17,6 +17,7 @@ from ambient.core import delta
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.identity import NodeId, SpiffeId
 from ambient.core.model.route import Backend
+from ambient.core.model.settings import Permission
 from ambient.core.model.workload import TunnelProtocol
 from ambient.core.pki import csr, issue, verify
 from ambient.core.pki.bundle import Credentials
@@ -265,6 +266,53 @@ async def test_whoever_asks_for_routes_decides_by_them_as_the_control_plane_does
                     *(gone for gone, _ in update.removed),
                 )
             )
+
+
+BEHIND = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: way, namespace: shop}
+spec: {gatewayClassName: ambient-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop, labels: {istio.io/use-waypoint: way}}
+spec: {clusterIP: 10.88.0.10, ports: [{port: 80}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec: {targetRefs: [{kind: Service, name: api}], action: DENY, rules: [{}]}
+---
+apiVersion: ambient.dev/v1
+kind: MeshConfig
+metadata: {name: default, namespace: ambient-system}
+spec: {waypointBypass: allow}
+"""
+
+
+@pytest.mark.parametrize("comes_late", [False, True], ids=["at-first", "later"])
+async def test_a_waypoint_hears_of_policies_before_that_whom_they_are_for_is_behind_it(tmp_path, comes_late):
+    async with control_plane(tmp_path) as control:
+        file = tmp_path / "config" / "behind.yaml"
+        credentials = await bootstrap(control, "n1"), await bootstrap(control, "waypoint")
+        types = (*TYPES, wire.ROUTES, wire.POLICIES)
+        async with Node(control, credentials[0]) as node:
+            if not comes_late:
+                file.write_text(BEHIND)
+                await node.until(lambda: API in node.snapshot.services)
+            async with Node(control, credentials[1], types=types) as waypoint:
+                await waypoint.until_synced()
+                if comes_late:
+                    file.write_text(BEHIND)
+                await waypoint.until(lambda: API in waypoint.snapshot.services)
+                told = [raw.type_url for one in waypoint.updates for raw in one.upserted if raw.name == API]
+                assert told == [wire.POLICIES, wire.ADDRESS]
+                assert [one.key for one in waypoint.snapshot.policies[API].authorizations] == ["shop/p"]
+                await node.until(lambda: API in node.snapshot.services)
+                for one in (node, waypoint):
+                    assert one.snapshot.settings.waypoint_bypass is Permission.ALLOW
+                assert not node.snapshot.policies
 
 
 async def test_a_refused_resource_is_sent_again_on_reconnect_and_the_good_ones_are_not(tmp_path):
