@@ -113,9 +113,11 @@ class Requests:
         outcome = seen.status, grpc_status, seen.flag, seen.notes.is_grpc
         cells = parties.cells.get(outcome)
         if cells is None:
-            if len(parties.cells) >= _MOST_OUTCOMES:
-                parties.cells.clear()
-            cells = parties.cells[outcome] = self._cells(parties.reporting, seen, outcome)
+            cells = self._cells(parties.reporting, seen, outcome)
+            if not parties.reporting.has_own_labels:
+                if len(parties.cells) >= _MOST_OUTCOMES:
+                    parties.cells.clear()
+                parties.cells[outcome] = cells
         requests, duration, received, sent = cells
         if requests is not None:
             requests[0] += 1
@@ -130,7 +132,7 @@ class Requests:
         for attempt in seen.attempts[:-1]:
             why = "answer" if attempt.reason is None else attempt.reason.value
             self._counts.causes["retried", why] += 1
-        if parties.reporting.is_logged:
+        if parties.reporting.logs(seen):
             self._log(seen, reason, parties.log_part)
         if self._spans is not None and seen.trace is not None and parties.reporting.spans is not None:
             offset = time.time() - time.monotonic()
@@ -162,9 +164,7 @@ class Requests:
     ) -> tuple[Cells | None, ...]:
         labels = pairs(request_labels(seen.identity, seen.caller, seen.service, seen.endpoint, outcome))
         return tuple(
-            None
-            if relabel is None
-            else self._counts.cells(at, tuple(pair for pair in labels if pair[0] not in relabel.removed))
+            None if relabel is None else self._counts.cells(at, relabel.of(labels, seen))
             for at, relabel in enumerate(reporting.metrics)
         )
 

@@ -233,3 +233,53 @@ def test_levels(tmp_path, counts, level, events):
     record.record(seen(reason=Reason.RESET, status=503, detail="reset"))
     os.close(fd)
     assert re.findall(r'"request (\w+)"', file.read_text()) == events
+
+
+def test_a_filter_says_what_is_logged(told):
+    record, log = told
+    failures = Telemetry(
+        access_log=(LogSetting(filter="response.code >= 400 || request.headers['x'] == 'y'"),)
+    )
+    record.record(seen(telemetry=failures))
+    assert log() == ""
+    record.record(seen(telemetry=failures, headers=(("x", "y"),)))
+    record.record(refused(telemetry=failures))
+    assert log().count("\n") == 2
+    unreadable = Telemetry(access_log=(LogSetting(filter="whatever()"),))
+    record.record(seen(telemetry=unreadable))
+    assert log().count("\n") == 3
+
+
+def test_labels_of_an_operators_own(told, counts):
+    record, _ = told
+    tags = {
+        "request_host": "request.host",
+        "destination_version": "'fixed'",
+        "kind": "request.url_path.startsWith('/api') ? 'api' : 'page'",
+        "missing": "request.headers['x']",
+        "bad-name": "'x'",
+        "le": "'x'",
+        "unreadable": "whatever()",
+    }
+    own = Telemetry(metrics=(Metrics(overrides=(MetricOverride("REQUEST_COUNT", tags=Map(tags)),)),))
+    record.record(seen(telemetry=own, authority="a", path="/api/1"))
+    record.record(seen(telemetry=own, authority="b", path="/x"))
+    record.record(seen(telemetry=own, authority="b" * 1000, path="/x"))
+    names = ("request_host", "destination_version", "kind", "missing", "bad-name", "le", "unreadable")
+    assert numbers(counts, COUNT, *names) == {
+        ("a", "fixed", "api", "unknown", None, None, None): [1],
+        ("b", "fixed", "page", "unknown", None, None, None): [1],
+        ("b" * 128, "fixed", "page", "unknown", None, None, None): [1],
+    }
+    assert set(numbers(counts, DURATION, "request_host")) == {(None,)}
+
+
+def test_labels_that_a_client_makes_up_are_bounded():
+    counts = RequestCounts(most=10)
+    record = Requests(counts, AccessLog(os.open(os.devnull, os.O_WRONLY)))
+    own = Telemetry(metrics=(Metrics(overrides=(MetricOverride(tags=Map({"host": "request.host"})),)),))
+    for number in range(100):
+        record.record(seen(telemetry=own, authority=f"h{number}"))
+    hosts = numbers(counts, COUNT, "host")
+    assert len(hosts) == 11
+    assert hosts[("overflow",)] == [90]

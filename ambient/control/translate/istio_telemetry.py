@@ -1,7 +1,8 @@
 """telemetry.istio.io Telemetry.
 
 Every proxy has an endpoint for Prometheus and writes an access log, which is what Istio's providers `prometheus` and
-`envoy` are; to ask for these is no news. Anything else is kept and named in a warning.
+`envoy` are; to ask for these is no news. Spans go to the collector that a waypoint was started with, whatever their provider
+is called. What is said of requests counts at waypoints. Anything else is kept and named in a warning.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from ambient.control.problem import Problem, no_effect
 from ambient.control.schema import istio_telemetry as schema
 from ambient.control.translate.istio import selected
 from ambient.control.translate.kind import Kind, Translated
+from ambient.core.expressions import ExpressionError
 from ambient.core.model import telemetry as core
 from ambient.core.reporting import OWN
+from ambient.core.request_attributes import of_request
+from ambient.core.request_reporting import is_label
 
 VERSIONS: Final = ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1")
 
@@ -111,13 +115,23 @@ def _names(providers: Iterable[schema.ProviderRef]) -> tuple[str, ...]:
 
 
 def _warnings(spec: schema.TelemetrySpec) -> Iterator[Problem]:
-    if spec.tracing:
-        yield no_effect("spec.tracing", "has no effect; no proxy reports spans yet")
+    # Whoever is selected by labels has no waypoint of its own.
+    by_label = spec.selector is not None
+    for i, tracing in enumerate(spec.tracing):
+        yield from _of_side(tracing.match.mode, f"spec.tracing[{i}].match.mode")
+        if tracing.use_request_id_for_trace_sampling:
+            where = f"spec.tracing[{i}].useRequestIdForTraceSampling"
+            yield no_effect(where, "has no effect; the context of a trace says whether it is sampled")
+    if spec.tracing and by_label:
+        yield no_effect("spec.tracing", f"has no effect; {_WAYPOINTS_ALONE} spans")
     for i, metrics in enumerate(spec.metrics):
         where = f"spec.metrics[{i}]"
         yield from _of_providers(metrics.providers, f"{where}.providers", OWN.metrics)
-        if metrics.overrides:
-            yield no_effect(f"{where}.overrides", "has no effect; every metric has the labels of Istio's")
+        if metrics.overrides and by_label:
+            yield no_effect(f"{where}.overrides", f"has no effect; {_WAYPOINTS_ALONE} metrics of requests")
+        else:
+            for j, override in enumerate(metrics.overrides):
+                yield from _of_override(override, f"{where}.overrides[{j}]")
         if metrics.reporting_interval is not None:
             yield no_effect(
                 f"{where}.reportingInterval", "has no effect; metrics are counted as things happen"
@@ -125,12 +139,51 @@ def _warnings(spec: schema.TelemetrySpec) -> Iterator[Problem]:
     for i, log in enumerate(spec.access_logging):
         where = f"spec.accessLogging[{i}]"
         yield from _of_providers(log.providers, f"{where}.providers", OWN.access_log)
-        if log.disabled:
-            yield no_effect(f"{where}.disabled", "has no effect; every proxy writes its access log")
+        yield from _of_side(log.match.mode, f"{where}.match.mode")
+        if log.disabled and by_label:
+            yield no_effect(
+                f"{where}.disabled", "has no effect; every node writes a line for each connection"
+            )
         if log.filter.expression:
-            yield no_effect(f"{where}.filter", "has no effect; every connection is logged")
-        if log.match.mode != "CLIENT_AND_SERVER":
-            yield no_effect(f"{where}.match.mode", f"is {log.match.mode} and has no effect; both sides log")
+            if by_label:
+                yield no_effect(f"{where}.filter", "has no effect; every connection is logged")
+            else:
+                yield from _of_expression(log.filter.expression, f"{where}.filter.expression", "is logged")
+
+
+_WAYPOINTS_ALONE: Final = "only a waypoint has them, which targetRefs name and labels do not:"
+
+
+def _of_side(mode: str, where: str) -> Iterator[Problem]:
+    if mode == "CLIENT":
+        yield no_effect(where, "is CLIENT and has no effect; a waypoint speaks for the server's side")
+
+
+def _of_override(override: schema.MetricsOverride, where: str) -> Iterator[Problem]:
+    match = override.match
+    yield from _of_side(match.mode, f"{where}.match.mode")
+    if match.custom_metric is not None or match.metric not in {None, "ALL_METRICS", *_OF_REQUESTS}:
+        name = match.custom_metric or match.metric
+        yield no_effect(
+            f"{where}.match", f"names {name} and has no effect; it is for {', '.join(_OF_REQUESTS)}"
+        )
+    for label, tag in override.tag_overrides.items():
+        at = f"{where}.tagOverrides.{label}"
+        if tag.operation == "UPSERT" and not is_label(label):
+            yield no_effect(at, "has no effect; it is no name that Prometheus has for a label of one's own")
+        elif tag.operation == "UPSERT":
+            yield from _of_expression(tag.value, f"{at}.value", "has this label")
+
+
+def _of_expression(text: str, where: str, otherwise: str) -> Iterator[Problem]:
+    try:
+        of_request(text)
+    except ExpressionError as error:
+        nothing = "nothing" if otherwise.startswith("has") else "everything"
+        yield no_effect(where, f"has no effect, and {nothing} {otherwise}: {error}")
+
+
+_OF_REQUESTS: Final = ("REQUEST_COUNT", "REQUEST_DURATION", "REQUEST_SIZE", "RESPONSE_SIZE")
 
 
 def _of_providers(
