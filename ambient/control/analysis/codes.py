@@ -91,6 +91,11 @@ class Code(Enum):
         "a waypoint has no replica",
         "run one with `ambient waypoint run`, and see with `ambient waypoint status` what becomes of it",
     )
+    LOCKED_OUT = (
+        "AMB0112",
+        "policies of workloads do not let in the waypoint that stands before them",
+        "let them name the waypoint's identity, and say what is asked of callers in a policy with targetRefs",
+    )
 
     def __init__(self, code: str, title: str, remedy: str) -> None:
         self.code, self.title, self.remedy = code, title, remedy

@@ -24,12 +24,14 @@ from ambient.control.objects import (
     selects,
 )
 from ambient.control.waypoints import named, service_of
+from ambient.core.authorize import Connection, Denied, authorize
 from ambient.core.coverage import unreachable
-from ambient.core.model.address import NetworkAddress
+from ambient.core.model.address import NetworkAddress, SocketAddress
 from ambient.core.model.authorization import Action, StringMatchKind
 from ambient.core.model.route import Protocol
 from ambient.core.model.service import AppProtocol
 from ambient.core.model.workload import TunnelProtocol
+from ambient.core.ports import target_port
 
 if TYPE_CHECKING:
     from ambient.control.index import Index
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ambient.core.model.address import GatewayAddress
     from ambient.core.model.route import Origin, ServiceRoutes
     from ambient.core.model.service import Service
+    from ambient.core.model.workload import Workload
 
 
 class Whole:
@@ -100,6 +103,31 @@ class Whole:
                     str(one.key),
                     f"is behind waypoint {destination}, which has no endpoint: every call is refused",
                 )
+            yield from self._locked_out(one.key, service, service.waypoint)
+
+    def _locked_out(self, key: Key, service: Service, waypoint: GatewayAddress) -> Iterator[Finding]:
+        """Whoever serves it sees the waypoint in the callers' place. Those that nothing tells apart are asked once."""
+        asked: set[tuple[str, ...]] = set()
+        for replica in self._snapshot.endpoints_of.get(service_of(named(waypoint)), ()):
+            for endpoint in self._snapshot.endpoints_of.get(service.key, ()):
+                ports = [target_port(service, endpoint, one.service_port) for one in service.ports]
+                alike = (str(replica.identity), *endpoint.policies, *map(str, ports))
+                if endpoint.tunnel is TunnelProtocol.NONE or alike in asked:
+                    continue
+                asked.add(alike)
+                why = next(filter(None, (self._refusal(replica, endpoint, port) for port in ports)), None)
+                if why is not None:
+                    name = f"{endpoint.namespace}/{endpoint.name}"
+                    text = f"is served by {name}, which refuses the waypoint, {replica.identity}: {why}"
+                    yield _warning(Code.LOCKED_OUT, key, text)
+
+    def _refusal(self, replica: Workload, endpoint: Workload, port: int | None) -> str | None:
+        """Why an endpoint does not let a waypoint's replica in."""
+        if port is None or not (replica.addresses and endpoint.addresses):
+            return None
+        source, target = SocketAddress(replica.addresses[0], 0), SocketAddress(endpoint.addresses[0], port)
+        word = authorize(self._snapshot, endpoint, Connection(replica.identity, source, target))
+        return word.why if isinstance(word, Denied) else None
 
     def _is_looked_for(self, waypoint: GatewayAddress) -> bool:
         """Whether a waypoint ought to have replicas here: in a folder that is one part of many none has any."""

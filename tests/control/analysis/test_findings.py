@@ -62,7 +62,21 @@ kind: AuthorizationPolicy
 metadata: {name: t, namespace: shop}
 spec: {targetRefs: [{kind: Service, name: api}], rules: [{}]}
 """
+REPLICA = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: way-1, namespace: shop}
+spec: {address: 10.0.0.8, labels: {gateway.networking.k8s.io/gateway-name: way}, serviceAccount: way}
+"""
+HBONE = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: api-1, namespace: shop, labels: {ambient.dev/tunnel: hbone}}
+spec: {address: 10.0.0.1, labels: {app: api}, serviceAccount: web}
+"""
+WEB_ALONE = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/%s]}}]}]}"
 API = SERVICE % ("", "http")
+BEHIND = SERVICE % (", labels: {istio.io/use-waypoint: way}", "http")
 RUNS = ENTRY % ("api-1", "10.0.0.1", "api")
 DEPLOYMENT = """
 apiVersion: apps/v1
@@ -104,6 +118,8 @@ WARNING, ERROR, INFO = Severity.WARNING, Severity.ERROR, Severity.INFO
         pytest.param((NAMESPACE, GATEWAY, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http"), RUNS), (Code.NO_REPLICA, ERROR, "Gateway shop/way", "has no replica, so every call to 1 service behind it is refused"), id="no-replica"),
         pytest.param((NAMESPACE, GATEWAY, RUNS), (Code.NO_REPLICA, WARNING, "Gateway shop/way", "has no replica, and nothing is behind it"), id="no-replica-and-nothing-behind"),
         pytest.param((NAMESPACE, GATEWAY, SERVICE % (", labels: {istio.io/use-waypoint: way}", "http")), None, id="waypoint-in-a-part-of-many"),
+        pytest.param((NAMESPACE, GATEWAY, BEHIND, REPLICA, HBONE, POLICY % ("shop", WEB_ALONE % "web")), (Code.LOCKED_OUT, WARNING, "Service shop/api", "is served by shop/api-1, which refuses the waypoint, spiffe://cluster.local/ns/shop/sa/way: allow policies exist, but none allowed"), id="waypoint-locked-out"),
+        pytest.param((NAMESPACE, GATEWAY, BEHIND, REPLICA, HBONE, POLICY % ("shop", WEB_ALONE % "way")), None, id="waypoint-let-in"),
         pytest.param((NAMESPACE, API, RUNS, TARGETED), (Code.NO_EFFECT, WARNING, "AuthorizationPolicy shop/t", "name Service api, which is behind no waypoint"), id="policy-without-waypoint"),
         pytest.param((NAMESPACE, SERVICE % ("", "tcp-db"), RUNS, ROUTE), (Code.NOT_HTTP, WARNING, "VirtualService shop/api", "is not asked on port 80 (tcp-db) of service shop/api.shop.svc.cluster.local, which is declared to be tcp"), id="not-http"),
         pytest.param((NAMESPACE, RUNS, ROUTE), (Code.REFERENCE, WARNING, "VirtualService shop/api", "no service of that name is known"), id="reference"),
