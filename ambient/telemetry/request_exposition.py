@@ -26,8 +26,7 @@ _CAUSES: Final = {
     "failed": "Requests that were passed on and failed, by reason.",
     "retried": "Tries of requests that were followed by another, by why they were not the last.",
     "token_refused": "Tokens of users that were not taken, by reason.",
-    "limited": "Requests that a rate limit was exceeded by, by whether it is a dry run.",
-    "ejected": "Endpoints that were taken out of balancing, by reason.",
+    "limited": "Rate limits that requests exceeded without being refused, by reason.",
 }
 """Of our own; what is not here is counted under its own name all the same."""
 

@@ -1,7 +1,7 @@
 """Counting requests: plain lists in a worker, summed over workers by their parent.
 
 A set of labels has one number for requests and, for each histogram, one for every bucket and the sum of all values. A
-worker names a set to its parent once, by a number of its own, and from then on tells that number.
+worker names a set, and a row of one, to its parent once, by numbers of its own, and from then on tells these.
 """
 
 from __future__ import annotations
@@ -95,8 +95,10 @@ class RequestCounts:
         self._sizes = [0] * len(METRICS)
         self._cells: dict[Key, tuple[int, Cells]] = {}
         self._reported: dict[int, Cells] = {}
+        self._numbers: dict[Pairs, int] = {}
+        """Of label sets, in the order in which the parent hears of them."""
         self._told = 0
-        """How many sets the parent knows."""
+        """How many rows the parent knows."""
         self.causes: Counter[Cause] = Counter()
         """``retried``, ``refused``, ``limited`` …, by reason."""
 
@@ -113,21 +115,26 @@ class RequestCounts:
 
     def report(self) -> bytes:
         """What changed since the last report, as absolute numbers, for ``RequestTotals.update``."""
+        sets: list[Pairs] = []
         named, changed = [], []
-        for key, (number, cells) in self._cells.items():
+        for (metric, labels), (number, cells) in self._cells.items():
             if number >= self._told:
-                named.append([number, *key])
+                if labels not in self._numbers:
+                    self._numbers[labels] = len(self._numbers)
+                    sets.append(labels)
+                named.append([number, metric, self._numbers[labels]])
             if self._reported.get(number) != cells:
                 self._reported[number] = cells.copy()
                 changed.append([number, cells])
         self._told = len(self._cells)
         causes = [[*cause, count] for cause, count in self.causes.items()]
-        content = {"sets": named, "rows": changed, "causes": causes}
+        content = {"sets": sets, "named": named, "rows": changed, "causes": causes}
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
     def tell_all(self) -> None:
         """The next report is for someone who has heard none: it holds everything."""
         self._reported.clear()
+        self._numbers.clear()
         self._told = 0
 
 
@@ -135,7 +142,8 @@ class _Known:
     """What one worker has told."""
 
     def __init__(self) -> None:
-        self.sets: dict[int, Key] = {}
+        self.sets: list[Pairs] = []
+        self.keys: dict[int, Key] = {}
         self.rows: dict[int, Cells] = {}
         self.causes: dict[Cause, int] = {}
 
@@ -155,12 +163,14 @@ class RequestTotals:
         known = self._living.setdefault(worker, _Known())
         try:
             content = json.loads(report)
-            sets = {int(number): _key(metric, labels) for number, metric, labels in content["sets"]}
-            rows = dict(_rows(content["rows"], known.sets | sets))
+            sets = [*known.sets, *(_labels(one) for one in content["sets"])]
+            keys = {int(number): _key(metric, labels, sets) for number, metric, labels in content["named"]}
+            rows = dict(_rows(content["rows"], known.keys | keys))
             causes = {(str(what), str(why)): int(count) for what, why, count in content["causes"]}
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise PeerError(f"a worker's report of requests is not one: {error}") from error
-        known.sets.update(sets)
+        known.sets = sets
+        known.keys.update(keys)
         known.rows.update(rows)
         known.causes.update(causes)
 
@@ -170,7 +180,7 @@ class RequestTotals:
         if known is None:
             return
         for number, row in known.rows.items():
-            _add(self._cells_of_ended(known.sets[number]), row)
+            _add(self._cells_of_ended(known.keys[number]), row)
         self._ended_causes.update(known.causes)
 
     def table(self) -> Table:
@@ -178,7 +188,7 @@ class RequestTotals:
         total = {key: cells.copy() for key, cells in self._ended.items()}
         for known in self._living.values():
             for number, row in known.rows.items():
-                key = known.sets[number]
+                key = known.keys[number]
                 if key in total:
                     _add(total[key], row)
                 else:
@@ -207,15 +217,19 @@ def _add(cells: Cells, row: Cells) -> None:
         cells[at] += value
 
 
-def _key(metric: int, labels: list[list[str]]) -> Key:
-    if not 0 <= metric < len(METRICS):
-        raise ValueError(f"there is no metric {metric}")
-    return metric, tuple((str(name), str(value)) for name, value in labels)
+def _labels(labels: list[list[str]]) -> Pairs:
+    return tuple((str(name), str(value)) for name, value in labels)
 
 
-def _rows(rows: list[tuple[int, list[float]]], sets: Mapping[int, Key]) -> Iterator[tuple[int, Cells]]:
+def _key(metric: int, labels: int, sets: list[Pairs]) -> Key:
+    if not (0 <= metric < len(METRICS) and 0 <= labels < len(sets)):
+        raise ValueError(f"there is no metric {metric}, or no set {labels}")
+    return metric, sets[labels]
+
+
+def _rows(rows: list[tuple[int, list[float]]], keys: Mapping[int, Key]) -> Iterator[tuple[int, Cells]]:
     for number, cells in rows:
-        wanted = len(empty(sets[number][0]))
+        wanted = len(empty(keys[number][0]))
         if len(cells) != wanted:
             raise ValueError(f"{len(cells)} cells; there are {wanted}")
         yield int(number), [_number(cell) for cell in cells]

@@ -99,7 +99,7 @@ class Requests:
         )
 
     def caused(self, what: str, why: str) -> None:
-        """Count something of our own: ``retried``, ``limited``, ``ejected`` and the like, by reason."""
+        """Count something of our own, by reason."""
         self._counts.causes[what, why] += 1
 
     def record(self, seen: RequestObservation) -> None:
@@ -129,6 +129,8 @@ class Requests:
             observe(sent, seen.sent)
         if reason is not None:
             self._counts.causes["failed" if seen.attempts else "refused", reason.value] += 1
+        if seen.notes.over:
+            self._counts.causes["limited", "dry_run"] += len(seen.notes.over)
         for attempt in seen.attempts[:-1]:
             why = "answer" if attempt.reason is None else attempt.reason.value
             self._counts.causes["retried", why] += 1

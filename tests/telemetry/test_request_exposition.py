@@ -71,7 +71,7 @@ def test_a_scrape_reads_every_value(accept, parse):
     assert causes == {
         ("ambient_requests_refused", "denied"): 1,
         ("ambient_requests_retried", "reset"): 1,
-        ("ambient_requests_limited", "dry_run"): 1,
+        ("ambient_requests_limited", "dry_run"): 3,
         ("ambient_requests_surprising", "thing"): 1,
     }
 
@@ -80,4 +80,4 @@ def test_before_any_request_every_metric_is_named():
     body = render(metrics(), "", "").body.decode()
     assert "# TYPE istio_requests_total counter\n# HELP istio_request_duration_milliseconds " in body
     assert "# TYPE istio_response_bytes histogram\n" in body
-    assert "# TYPE ambient_requests_ejected_total counter\n" in body
+    assert "# TYPE ambient_requests_limited_total counter\n" in body

@@ -43,12 +43,13 @@ def test_a_report_holds_what_changed_and_names_a_set_once():
     counts.cells(0, B)[0] += 1
     assert len(json.loads(counts.report())["sets"]) == 2
     counts.cells(0, B)[0] += 1
+    counts.cells(1, A)
     report = json.loads(counts.report())
-    assert (report["sets"], report["rows"]) == ([], [[1, [2]]])
+    assert (report["sets"], report["named"], report["rows"][0]) == ([], [[2, 1, 0]], [1, [2]])
     assert json.loads(counts.report())["rows"] == []
     counts.tell_all()
     report = json.loads(counts.report())
-    assert (len(report["sets"]), report["rows"]) == (2, [[0, [1]], [1, [2]]])
+    assert (len(report["sets"]), report["rows"][:2]) == (2, [[0, [1]], [1, [2]]])
 
 
 def test_each_metric_has_its_own_cap():
@@ -75,14 +76,16 @@ def test_the_parents_cap_holds_for_workers_that_are_gone():
     [
         b"",
         b"[]",
-        b'{"sets":[],"rows":[]}',
-        b'{"sets":[[0,9,[]]],"rows":[],"causes":[]}',
-        b'{"sets":[[0,-1,[]]],"rows":[],"causes":[]}',
-        b'{"sets":[],"rows":[[0,[1]]],"causes":[]}',
-        b'{"sets":[[0,0,[]]],"rows":[[0,[1,2]]],"causes":[]}',
-        b'{"sets":[[0,0,[]]],"rows":[[0,["x"]]],"causes":[]}',
-        b'{"sets":[[0,0,[["a"]]]],"rows":[],"causes":[]}',
-        b'{"sets":[],"rows":[],"causes":[["a"]]}',
+        b'{"sets":[],"named":[],"rows":[]}',
+        b'{"sets":[[]],"named":[[0,9,0]],"rows":[],"causes":[]}',
+        b'{"sets":[[]],"named":[[0,-1,0]],"rows":[],"causes":[]}',
+        b'{"sets":[[]],"named":[[0,0,1]],"rows":[],"causes":[]}',
+        b'{"sets":[[]],"named":[[0,0,-1]],"rows":[],"causes":[]}',
+        b'{"sets":[[["a"]]],"named":[],"rows":[],"causes":[]}',
+        b'{"sets":[],"named":[],"rows":[[0,[1]]],"causes":[]}',
+        b'{"sets":[[]],"named":[[0,0,0]],"rows":[[0,[1,2]]],"causes":[]}',
+        b'{"sets":[[]],"named":[[0,0,0]],"rows":[[0,["x"]]],"causes":[]}',
+        b'{"sets":[],"named":[],"rows":[],"causes":[["a"]]}',
         b"\xff",
     ],
 )

@@ -128,6 +128,7 @@ def test_requests_are_counted_by_outcome(told, counts):
     }
     assert dict(counts.causes) == {
         ("retried", "reset"): 1,
+        ("limited", "dry_run"): 2,
         ("refused", "denied"): 1,
         ("refused", "no_route"): 1,
     }
