@@ -166,7 +166,8 @@ class Overview:
             what = (
                 "calls to what is behind it are refused" if services or workloads else "nothing is behind it"
             )
-            problems.append(f"it has no replica that is ready: {what}")
+            run = f"ambient waypoint run {name.name} --namespace {name.namespace}"
+            problems.append(f"it has no replica that is ready: {what}; start one with `{run}`")
         problems += [one.refused for one in found if one.refused]
         return Waypoint(
             name.namespace,

@@ -72,7 +72,12 @@ def test_programs_read_it_too(shop):
         "replicas": [],
         "services": [],
         "workloads": [],
-        "problems": ["it has no replica that is ready: nothing is behind it"],
+        "problems": [
+            (
+                "it has no replica that is ready: nothing is behind it; "
+                "start one with `ambient waypoint run waypoint --namespace shop`"
+            )
+        ],
     }
 
 
