@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import merge
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
@@ -147,13 +148,7 @@ class Router:
 
     def __init__(self, routes: ServiceRoutes) -> None:
         self.routes = routes
-        self._tables = tuple(
-            (
-                table,
-                tuple((rule, _any_of([match_test(one) for one in rule.matches])) for rule in table.rules),
-            )
-            for table in routes.tables
-        )
+        self._tables = tuple((table, _Rules(table.rules)) for table in routes.tables)
         self._profile = _Kinds(routes.profile)
         self._profiles = {
             namespace: _Kinds(profile) for namespace, profile in routes.profile_consumers.items()
@@ -166,9 +161,9 @@ class Router:
         for table, rules in self._tables:
             if not _is_for(table, connection, _CARRIES[_kind(asked)]):
                 continue
-            for rule, fits in rules:
-                if fits(asked):
-                    return self._chosen(rule, rule.action, asked, connection)
+            rule = rules.first(asked)
+            if rule is not None:
+                return self._chosen(rule, rule.action, asked, connection)
             match table.unmatched:
                 case Unmatched.NOT_FOUND:
                     return NotFound(table)
@@ -235,6 +230,71 @@ def draw(backends: Iterable[Backend], chance: float) -> Backend | None:
 
 
 # Tables
+
+
+class _Rules:
+    """Rules in order, of which only those are asked that may be for a path: however many there are, these are few.
+
+    A rule is filed under whole segments that the path must begin with, once for each of its matches; one that says of paths
+    nothing that is so, under none, and is always asked.
+    """
+
+    def __init__(self, rules: tuple[RouteRule, ...]) -> None:
+        self._tests = [(rule, _any_of([match_test(one) for one in rule.matches])) for rule in rules]
+        filed: dict[str, list[int]] = {}
+        always: list[int] = []
+        for number, rule in enumerate(rules):
+            places = {_place(match) for match in rule.matches}
+            if "" in places:
+                always.append(number)
+            else:
+                for place in places:
+                    filed.setdefault(place, []).append(number)
+        self._filed, self._always = filed, always
+        self._depth = max((place.count("/") for place in filed), default=0)
+
+    def first(self, asked: Request | Connection) -> RouteRule | None:
+        """The first that fits."""
+        tests = self._tests
+        for number in self._candidates(asked):
+            rule, fits = tests[number]
+            if fits(asked):
+                return rule
+        return None
+
+    def _candidates(self, asked: Request | Connection) -> Iterable[int]:
+        if not (self._filed and isinstance(asked, Request)):
+            return self._always
+        path, filed = asked.bare_path, self._filed
+        found = [filed[path]] if path in filed else []
+        end = 0
+        for _ in range(self._depth):
+            end = path.find("/", end + 1)
+            if end == -1:
+                break
+            if (place := path[:end]) in filed:
+                found.append(filed[place])
+        if not found:
+            return self._always
+        if len(found) == 1 and not self._always:
+            return found[0]
+        return merge(self._always, *found)
+
+
+def _place(match: RouteMatch) -> str:
+    """Segments that a path which fits begins with, without a slash at the end, or a whole path; empty: any."""
+    path = match.path
+    if path is None or path.ignore_case or not path.value.startswith("/"):
+        return ""
+    match path.kind:
+        case PathMatchKind.EXACT:
+            return path.value
+        case PathMatchKind.SEGMENTS:
+            return path.value.rstrip("/")
+        case PathMatchKind.PREFIX:
+            return path.value.rpartition("/")[0]
+        case PathMatchKind.REGEX:
+            return ""
 
 
 class _Kinds:

@@ -45,6 +45,7 @@ from ambient.core.routing import (
     Routers,
     choose,
     draw,
+    match_test,
     policy_of,
     traffic_for,
 )
@@ -465,3 +466,28 @@ def test_a_router_answers_as_a_plain_reading_does(routes, asked):
 def test_a_match_holds_as_a_plain_reading_does(match, asked):
     routes = ServiceRoutes(API, profile=Profile((kind("it", match),)))
     assert (choose(routes, asked).profile is not None) is match_holds(match, asked)
+
+
+_segments = st.lists(st.sampled_from(["", "a", "b", "ab"]), min_size=1, max_size=4).map("/".join)
+_path_matches = st.builds(
+    PathMatch,
+    st.sampled_from([PathMatchKind.EXACT, PathMatchKind.PREFIX, PathMatchKind.SEGMENTS]),
+    _segments.map("/".__add__),
+    st.sampled_from([False, False, True]),
+) | st.builds(PathMatch, st.just(PathMatchKind.REGEX), st.sampled_from(["/a.*", "/[ab]/b"]))
+_matches = st.builds(
+    RouteMatch,
+    path=st.none() | _path_matches,
+    method=st.sampled_from([None, None, text("exact", "GET"), text("exact", "PUT")]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(_matches, min_size=1, max_size=2), max_size=30), _segments)
+def test_the_first_of_many_rules_counts(every, segments):
+    rules = [rule(str(number), *matches) for number, matches in enumerate(every)]
+    asked = get(f"/{segments}?a=/b")
+    expected = next(
+        (one.name for one in rules if any(match_test(match)(asked) for match in one.matches)), "not found"
+    )
+    assert named(choose(ServiceRoutes(API, (table(*rules),)), asked)) == expected
