@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
+from immutables import Map
+
 from ambient.core.model.authorization import Scope, StringMatch, StringMatchKind
+from ambient.core.model.jwt import KeysGiven
 from ambient.telemetry.line import timestamp
 
 if TYPE_CHECKING:
@@ -45,12 +49,53 @@ def config_dump(
         "services": [_service(snapshot, one) for _, one in sorted(snapshot.services.items())],
         "policies": [_policy(one) for _, one in sorted(snapshot.authorizations.items())],
         "settings": _settings(snapshot.settings),
+        **_of_requests(snapshot),
         "certificates": [_certificate(one) for one in certificates],
         "config": dict(config),
         "snapshotVersion": snapshot.version,
         "version": {"version": version},
     }
     return json.dumps(content, indent=2, default=str).encode("ascii") + b"\n"
+
+
+def _of_requests(snapshot: Snapshot) -> dict[str, object]:
+    """What waypoints alone are told, by service."""
+    return _without_empty(
+        {
+            "routes": [_plain(one) for _, one in sorted(snapshot.routes.items())],
+            "requestPolicies": [_plain(one) for _, one in sorted(snapshot.policies.items())],
+        }
+    )
+
+
+def _plain(value: object) -> object:
+    """One of the model's nouns as JSON has it; what is as it is by default is left out."""
+    match value:
+        case KeysGiven():
+            return "given, and not shown: some may be secret"
+        case Enum():
+            return value.value
+        case timedelta():
+            return f"{value.total_seconds():g}s"
+        case Mapping() | Map():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case tuple() if hasattr(value, "_fields"):
+            return {name: _plain(one) for name, one in value._asdict().items()}  # type: ignore[attr-defined]
+        case tuple() | list():
+            return [_plain(one) for one in value]
+        case frozenset():
+            return sorted(map(_plain, value), key=str)
+        case _ if is_dataclass(value):
+            said = {
+                one.name: getattr(value, one.name)
+                for one in fields(value)
+                if getattr(value, one.name) != one.default
+            }
+            return {name: _plain(one) for name, one in said.items()}
+        case str() | bool() | int() | float() | None:
+            return value
+        case _:
+            return str(value)
 
 
 def _without_empty(fields: Mapping[str, object]) -> dict[str, object]:

@@ -1,12 +1,26 @@
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 
+from core.routes import of
 from core.worlds import HBONE, PRESENT, exactly, gateway, policy, service, snapshots, workload, world
 from hypothesis import given
 
 from ambient.core.model.authorization import Action, Match, Scope, ServiceAccountMatch
+from ambient.core.model.jwt import JwtRule, KeysGiven
+from ambient.core.model.policies import ServicePolicies
+from ambient.core.model.route import (
+    Backend,
+    Forward,
+    Origin,
+    Protocol,
+    RouteRule,
+    RouteTable,
+    ServiceRoutes,
+    Timeouts,
+    Unmatched,
+)
 from ambient.core.snapshot import EMPTY
 from ambient.telemetry.dump import Certificate, config_dump
 
@@ -121,3 +135,43 @@ def test_an_empty_mesh():
 def test_any_mesh_can_be_shown(snapshot):
     dump = json.loads(config_dump(snapshot, [], {}, ""))
     assert len(dump["workloads"]) == len(snapshot.workloads)
+
+
+@given(of(ServiceRoutes), of(ServicePolicies))
+def test_all_that_a_waypoint_is_told_can_be_shown(routes, policies):
+    dump = json.loads(config_dump(world(routes, policies), [], {}, ""))
+    assert [one["service"] for one in dump["routes"]] == [routes.service]
+    assert [one["service"] for one in dump["requestPolicies"]] == [policies.service]
+
+
+def test_a_route_is_shown_by_what_it_says():
+    rule = RouteRule(
+        Origin("HTTPRoute", "shop", "r"),
+        Forward((Backend(WEB.key, 80, weight=9),)),
+        timeouts=Timeouts(request=timedelta(seconds=1.5)),
+    )
+    routes = ServiceRoutes(WEB.key, (RouteTable(Protocol.HTTP, (rule,), Unmatched.SERVICE),))
+    (shown,) = json.loads(config_dump(world(routes), [], {}, ""))["routes"]
+    assert shown == {
+        "service": WEB.key,
+        "tables": [
+            {
+                "protocol": "http",
+                "unmatched": "service",
+                "rules": [
+                    {
+                        "origin": {"kind": "HTTPRoute", "namespace": "shop", "name": "r", "field": ""},
+                        "action": {"backends": [{"service": WEB.key, "port": 80, "weight": 9}]},
+                        "timeouts": {"request": "1.5s"},
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def test_keys_that_may_be_secret_are_not_shown():
+    rule = JwtRule("issuer", KeysGiven('{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}'))
+    content = config_dump(world(ServicePolicies(WEB.key, tokens=(rule,))), [], {}, "")
+    assert b"c2VjcmV0" not in content
+    assert b"issuer" in content
