@@ -20,7 +20,7 @@ from ambient.member import failure
 from ambient.member.live import BEGAN
 from ambient.member.tunnels import Ends, Host
 from ambient.net.relay import Relay
-from ambient.waypoint import call as calls
+from ambient.waypoint import call as calls, opening
 from ambient.waypoint.arrival import Arrival
 from ambient.waypoint.call import Call
 from ambient.waypoint.opening import Lead, Opening
@@ -191,14 +191,14 @@ class Course:
         self._way: Tunnel | Direct | Refuse | None = None
 
     @property
-    def is_permitted(self) -> bool:
-        """Whether policies let it pass."""
-        return not isinstance(self._decision, Denied)
+    def forbidden(self) -> Failure | None:
+        """Why policies do not let it pass, if they do not."""
+        return _of(calls.denied(self._decision)) if isinstance(self._decision, Denied) else None
 
     async def reach(self) -> End | Failure:
         """The far end, under the snapshot that is in force when it has been reached."""
-        if isinstance(self._decision, Denied):
-            return _of(calls.denied(self._decision))
+        if (forbidden := self.forbidden) is not None:
+            return forbidden
         far = await self._reach()
         if isinstance(far, Failure):
             return far
@@ -240,7 +240,7 @@ class Course:
 
     def carry(self, relay: Relay) -> Relay:
         """It is carried from here on, and told of at its end."""
-        policy = self._decision.policy if self.is_permitted else None
+        policy = None if isinstance(self._decision, Denied) else self._decision.policy
         self._owner.live.opened(self.call.key, self._seen(), relay, self.call, policy)
         return relay
 
@@ -301,7 +301,10 @@ class Undecided:
             self._opening.abandon()
 
     def _dial(self) -> None:
-        if self._course.is_permitted and self._leading is None:
+        if (forbidden := self._course.forbidden) is not None:
+            self._why = forbidden
+            self._opening.misled(opening.FORBIDDEN_SECONDS)
+        elif self._leading is None:
             self._leading = self._owner.tasks.start(self._reach(), f"lead for {self._call.key}")
 
     async def _reach(self) -> None:
@@ -312,7 +315,7 @@ class Undecided:
                 self._near.reset()
             case Failure():
                 self._why = far
-                self._opening.misled()
+                self._opening.misled(opening.UNREACHABLE_SECONDS)
             case _ if self._near.gone:
                 far.reset()
                 if self._is_led:

@@ -27,6 +27,9 @@ SILENT_SECONDS: Final = 0.2
 UNREACHABLE_SECONDS: Final = 1.0
 """So long a client may still begin to talk whose server could not be reached: the answer may be HTTP's to give."""
 
+FORBIDDEN_SECONDS: Final = 10.0
+"""The same where policies let nothing pass but requests."""
+
 
 class Lead(Relay):
     """The way to a server that may talk first. ``spoke`` is called when it does, or ends: then it is joined or parted."""
@@ -124,10 +127,10 @@ class Opening:
         else:
             self._lead()
 
-    def misled(self) -> None:
-        """The server that was dialled cannot be reached: a client that stays silent need not wait for it."""
+    def misled(self, patience_seconds: float) -> None:
+        """There is no server that could talk first: a client that stays silent need not wait for one."""
         if not (self.is_over or self._near.early):
-            self._set_timer(UNREACHABLE_SECONDS, self.abandon)
+            self._set_timer(patience_seconds, self.abandon)
 
     def decide(self, spoken: Spoken, server_name: str | None = None) -> None:
         """It is known."""

@@ -257,7 +257,13 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here waits for a clock but where a test says so."""
-    for name in ("UNDECIDED_SECONDS", "BRIEF_SECONDS", "SILENT_SECONDS", "UNREACHABLE_SECONDS"):
+    for name in (
+        "UNDECIDED_SECONDS",
+        "BRIEF_SECONDS",
+        "SILENT_SECONDS",
+        "UNREACHABLE_SECONDS",
+        "FORBIDDEN_SECONDS",
+    ):
         monkeypatch.setattr(opening, name, 60.0)
 
 
@@ -545,6 +551,25 @@ def test_what_guards_requests_is_not_passed_by_as_other_bytes(tmp_path: Path) ->
             _, writer = await made.connect()
             writer.write(b"GET / HTTP/1.1\r\n")
             await until(lambda: made.http)
+
+    run(scenario)
+
+
+def test_a_silent_client_that_may_only_ask_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "FORBIDDEN_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        server = Server(GREETING)
+        async with scene(tmp_path, server) as made:
+            made.know(deny(methods=exactly("PUT")))
+            reader, _ = await made.connect()
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            assert server.calls == 0
+            (line,) = made.lines("connection failed")
+            assert (line["policy"], line["response_flags"]) == ("shop/p", "DENY")
 
     run(scenario)
 
