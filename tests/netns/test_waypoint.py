@@ -77,7 +77,7 @@ def world() -> Iterator[World]:
                     pod.serve("echo", 8080, "--name", name)
                     pod.start("hold", "serve", 8081).wait_for_line(event="listening")
                 workloads[name] = node.add(pod, "shop", account, labels={"app": account})
-        waypoint = mesh.waypoint("shop", replicas=2)
+        waypoint = mesh.waypoint("shop", replicas=2, join=True)
         mesh.settle(*workloads.values())
         made = World(mesh, workloads, waypoint)
         for replica in waypoint.replicas:
@@ -155,6 +155,32 @@ def test_a_service_that_leaves_the_waypoint_has_its_connections_through_it_cut(w
     world.mesh.apply("moved")
 
 
+def test_a_policy_of_the_service_is_enforced_before_its_server_hears_of_it(world: World) -> None:
+    holder = world.workloads["client-one"].pod.start("hold", "hold", HELD_VIP, 80, 4)
+    holder.wait_for_line(event="opened", failed={})
+    policy = objects.authorization_policy(
+        "shop", "no-clients", "DENY", principals=["cluster.local/ns/shop/sa/client"]
+    )
+    policy["spec"]["targetRefs"] = [{"kind": "Service", "group": "", "name": "held"}]
+    world.mesh.apply("policy", policy)
+    held = "held.shop.svc.cluster.local"
+    until(lambda: carried(world, held, "connection complete") == 4, 20, "what lives to be cut")
+    denied = world.workloads["client-two"].pod.start("hold", "hold", HELD_VIP, 80, 2)
+    denied.wait_for_line(event="opened", failed={"Connection reset by peer": 2})
+    (line, *_) = [
+        line
+        for replica in world.waypoint.replicas
+        for line in replica.access_lines(message="connection failed", dst__service=held)
+    ]
+    assert (line["policy"], line["response_flags"]) == ("shop/no-clients", "DENY")
+    assert world.call()["error"] is None
+    world.mesh.delete("policy")
+    for process in (holder, denied):
+        process.stop()
+    for replica in world.waypoint.replicas:
+        replica.wait(lambda replica=replica: not guarded(replica), "the policy to be gone")  # type: ignore[misc]
+
+
 def test_a_worker_that_dies_takes_only_its_own_connections_with_it(world: World) -> None:
     replica = world.waypoint.replicas[0]
     deaths = replica.metric("ambient_worker_deaths_total")
@@ -199,3 +225,8 @@ def carried(world: World, service: str, message: str) -> int:
         len(replica.access_lines(message=message, dst__service=service))
         for replica in world.waypoint.replicas
     )
+
+
+def guarded(replica: Replica) -> list[str]:
+    """Services whose requests have policies, as a replica knows them."""
+    return [one["service"] for one in replica.dump().get("requestPolicies", ()) if one.get("authorizations")]

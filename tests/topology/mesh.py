@@ -141,10 +141,11 @@ class Mesh:
         replicas: int = 1,
         workers: int = 2,
         flags: Sequence[object] = (),
+        join: bool = False,
     ) -> Waypoint:
         """Replicas that run, each in a pod of its own that no node captures; one after another on these nodes, or all."""
         nodes = on or self.nodes
-        made = Waypoint(self.host.v4, self.root_cert, self.token, namespace, name)
+        made = Waypoint(self.host.v4, self.root_cert, self.token, namespace, name, join=join)
         for number in range(replicas):
             made.add(nodes[number % len(nodes)].node, workers=workers, flags=flags)
         return made

@@ -26,7 +26,11 @@ class Waypoint:
         token: Callable[[str], str],
         namespace: str,
         name: str,
+        *,
+        join: bool,
     ) -> None:
+        self.join = join
+        """By one word alone, instead of by a root certificate, addresses and a token."""
         self.control, self.root_cert, self.token = control, root_cert, token
         self.namespace, self.name = namespace, name
         self.replicas: list[Replica] = []
@@ -59,6 +63,7 @@ class Replica(Teller):
             path.mkdir(parents=True)
         self.access_log, self.token_file = folder / "access.log", folder / "token"
         self.process: Process | None = None
+        self.joins = waypoint.join
 
     @property
     def netns(self) -> Path:
@@ -87,14 +92,17 @@ class Replica(Teller):
 
     def start(self) -> Process:
         """Start it, with a new token: its node's certificate ended with the process that had it."""
-        waypoint = self.waypoint
+        waypoint, word = self.waypoint, self.waypoint.token(self.node)
         self.token_file.touch(mode=0o600)
-        self.token_file.write_text(waypoint.token(self.node))
-        command: list[str | Path] = [
-            AMBIENT, "waypoint", "run", waypoint.name, "--namespace", waypoint.namespace,
-            "--node", self.node, "--replica", self.number,
+        self.token_file.write_text(word)
+        met: list[str | Path] = [
+            "--node", self.node,
             "--control", f"{waypoint.control}:15012", "--bootstrap", f"{waypoint.control}:15013",
             "--root-cert", waypoint.root_cert, "--token-file", self.token_file,
+        ]  # fmt: skip
+        command: list[str | Path] = [
+            AMBIENT, "waypoint", "run", waypoint.name, "--namespace", waypoint.namespace,
+            "--replica", self.number, *(["--join", word] if self.joins else met),
             "--run-dir", self.run_dir, "--state-dir", self.state_dir,
             "--workers", str(self.workers), "--admin", "{}:{}".format(*self.admin),
             "--access-log", self.access_log, "--log-format", "json", "--log-level", "debug",
