@@ -25,7 +25,7 @@ from ambient.core.forwarding.edits import Edit, edit
 from ambient.core.forwarding.reason import Reason
 from ambient.core.forwarding.rewriting import Rewriter, rewriter
 from ambient.core.http.message import Headers, RequestHead
-from ambient.core.http.paths import Ambiguous, Path, normal
+from ambient.core.http.paths import Ambiguous, Path, normal, without
 from ambient.core.model.limit import ByAddress, ByClaim, ByHeader, ByIdentity, LimitKey, Together
 from ambient.core.model.route import (
     DEFAULT_RETRY,
@@ -64,6 +64,8 @@ class Verified:
     token: Token | None = None
     edit: Edit = Edit()  # noqa: RUF009
     """What is done to the request for it."""
+    parameters: frozenset[str] = frozenset()
+    """Names of query parameters that go no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,11 @@ class Planner:
                 refused = refuse(Reason.BAD_TOKEN, verified.detail, headers=challenge)
                 return Answered(replace(refused, status=verified.status), notes)
             notes.token, forced = verified.token, verified.edit
+            if forced:
+                # Whoever decides from here on must not believe what a client says of its own claims.
+                headers = joined(forced.of(head.headers))
+            if verified.parameters:
+                path = without(path, verified.parameters)
         if self._authorizations:
             denied = self._denied(client, head, path, headers, remote, notes)
             if denied is not None:

@@ -87,13 +87,18 @@ class TokenChecks:
         by_rule = [one for rule in rules for one in good.values() if one.rule is rule]
         gone = frozenset(name for rule in rules for name, _ in _told(rule))
         edit = Edit(gone)
+        parameters: set[str] = set()
         for text, one in good.items():
             for rule, source in found[text]:
-                if rule is one.rule and not rule.forwards_token:
+                if rule is not one.rule or rule.forwards_token:
+                    continue
+                if isinstance(source, ParameterSource):
+                    parameters.add(source.name)
+                else:
                     edit = edit.then(_without(source, text, edit.of(head.headers)))
         for one in by_rule:
             edit = edit.then(_telling(one))
-        return Verified(by_rule[0].token if by_rule else None, edit)
+        return Verified(by_rule[0].token if by_rule else None, edit, frozenset(parameters))
 
     def _verified(self, text: str, rules: list[JwtRule], now: float) -> _Good | BadToken:
         said: tokens.Signed | None = None
@@ -175,8 +180,8 @@ def _text(value: object) -> str | None:
             return b64encode(json.dumps(value, separators=(",", ":")).encode()).decode()
 
 
-def _without(source: TokenSource, text: str, headers: Headers) -> Edit:
-    """The request without the token; in its query it stays, as in Istio."""
+def _without(source: HeaderSource | CookieSource, text: str, headers: Headers) -> Edit:
+    """The headers without the token."""
     match source:
         case HeaderSource(name, prefix):
             kept = [pair for pair in headers if pair[0] == name and tokens.behind(pair[1], prefix) != text]
@@ -184,5 +189,3 @@ def _without(source: TokenSource, text: str, headers: Headers) -> Edit:
         case CookieSource(name):
             left = "; ".join(one for one in tokens.crumbs(headers) if tokens.cookie(one) != (name, text))
             return Edit(frozenset({"cookie"}), (("cookie", left),) if left else ())
-        case ParameterSource():
-            return Edit()

@@ -9,8 +9,10 @@ with parameters (``/..;a/``). Case, a slash at the end, and the query stay as th
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from urllib.parse import unquote_plus
 
 _ODD: Final = re.compile(r"[%\\\x00]|//|/\.")
 """What a path that is normal already has not got, save for names that begin with a dot."""
@@ -39,6 +41,14 @@ class Ambiguous:
     """A path that others might read in another way."""
 
     detail: str
+
+
+def without(path: Path, names: Collection[str]) -> Path:
+    """The path without all query parameters of some names, by what their escapes stand for; others stay as written."""
+    if not path.query:
+        return path
+    kept = [pair for pair in path.query[1:].split("&") if unquote_plus(pair.partition("=")[0]) not in names]
+    return path._replace(query=f"?{'&'.join(kept)}" if kept else "")
 
 
 def normal(target: str) -> Path | Ambiguous:

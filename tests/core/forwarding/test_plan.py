@@ -23,7 +23,12 @@ from ambient.core.model.identity import SpiffeId
 from ambient.core.model.jwt import JwtRule, KeysGiven
 from ambient.core.model.limit import ByClaim, ByHeader, ByIdentity, RateLimit
 from ambient.core.model.policies import ServicePolicies
-from ambient.core.model.request_authorization import RequestAuthorization, RequestMatch, Target
+from ambient.core.model.request_authorization import (
+    HeaderTest,
+    RequestAuthorization,
+    RequestMatch,
+    Target,
+)
 from ambient.core.model.route import (
     DEFAULT_RETRY,
     Backend,
@@ -437,6 +442,27 @@ def test_a_token_is_for_policies_and_for_the_application():
     assert ("x-user", "ann") in plan.head.headers
     assert "authorization" not in dict(plan.head.headers)
     assert answered(policies=TOKENS).answer.reason is Reason.DENIED
+
+
+def test_a_token_in_the_query_goes_no_further():
+    good = Verified(parameters=frozenset({"access_token"}))
+    asked = replace(GET, path="/a?access_token=t&x=1")
+    only_tokens = of_policies(tokens=TOKENS.tokens)
+    plan = sent(head=asked, policies=only_tokens, with_=checks(token=lambda _rules, _head: good))
+    assert plan.head.path == "/a?x=1"
+
+
+@pytest.mark.parametrize("said", ["admin", "nobody"])
+def test_policies_see_what_the_waypoint_says_of_claims_and_not_the_client(said):
+    told = Edit(frozenset({"x-role"}), (("x-role", "user"),))
+    match = RequestMatch(headers=(HeaderTest("x-role", exactly("admin")),))
+    policy = RequestAuthorization("admins", "shop", (Target("Service", "api"),), Action.ALLOW, (((match,),),))
+    policies = of_policies(tokens=TOKENS.tokens, authorizations=(policy,))
+    asked = replace(GET, headers=(("x-role", said),))
+    check = checks(token=lambda _rules, _head: Verified(edit=told))
+    assert answered(head=asked, policies=policies, with_=check).answer.status == 403
+    right = checks(token=lambda _rules, _head: Verified(edit=Edit(told.gone, (("x-role", "admin"),))))
+    assert dict(sent(head=asked, policies=policies, with_=right).head.headers)["x-role"] == "admin"
 
 
 def test_a_bad_token_is_refused():

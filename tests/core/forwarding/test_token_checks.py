@@ -174,6 +174,14 @@ def test_a_cookie_is_taken_out_of_the_others(check):
     assert check((rule,), request(("cookie", f"jwt={one}"))).edit == Edit(frozenset({"cookie"}))
 
 
+def test_a_parameter_goes_no_further(check):
+    asked = request(path=f"/a?x=1&access_token={signed()}")
+    assert check((RULE,), asked).parameters == {"access_token"}
+    forwarding = JwtRule(ISSUER, KeysGiven("one"), forwards_token=True)
+    assert check((forwarding,), asked).parameters == frozenset()
+    assert check((RULE,), request(bearer(signed()), path="/a?access_token=")).parameters == frozenset()
+
+
 def test_other_credentials_in_the_same_header_stay(check):
     sent = (("authorization", "Basic eA=="), bearer(signed()))
     assert check((RULE,), request(*sent)).edit.of(sent) == (("authorization", "Basic eA=="),)

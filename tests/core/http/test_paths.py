@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from ambient.core.http.paths import Ambiguous, Path, normal
+from ambient.core.http.paths import Ambiguous, Path, normal, without
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,19 @@ def test_a_normal_path_stays_as_it_is_and_climbs_nowhere(text):
         assert not {".", ".."} & {segment.partition(";")[0] for segment in path.bare.split("/")}
         assert "//" not in path.bare
         assert path.bare.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("", ""),
+        ("?a=1&b=2", "?a=1"),
+        ("?b=2", ""),
+        ("?b", ""),
+        ("?B=2", "?B=2"),
+        ("?%62=2&a=%62&b=3&&c", "?a=%62&&c"),
+        ("?a=b=1", "?a=b=1"),
+    ],
+)
+def test_parameters_can_be_left_out(query, left):
+    assert without(Path("/x", query), {"b"}) == Path("/x", left)
