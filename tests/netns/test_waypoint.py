@@ -190,6 +190,22 @@ def test_a_worker_that_dies_takes_only_its_own_connections_with_it(world: World)
     replica.wait(lambda: replica.metric("ambient_workers") == 2, "another worker")
 
 
+def test_what_a_parent_leaves_behind_goes_on_and_follows_the_next_one(world: World) -> None:
+    replica = world.waypoint.replicas[0]
+    assert replica.process is not None
+    holder = world.workloads["client-one"].pod.start("hold", "hold", HELD_VIP, 80, 16)
+    holder.wait_for_line(event="opened", failed={})
+    replica.process.kill()
+    holder.signal(signal.SIGUSR1)
+    assert holder.wait_for_line(event="exchanged")["failed"] == {}
+    world.replace(replica)
+    assert replica.metric("ambient_workers_retired") >= 1
+    assert [world.call(client)["error"] for client in CLIENTS * 5] == [None] * 10
+    holder.signal(signal.SIGUSR2)
+    holder.wait_for_line(event="closed")
+    replica.wait(lambda: replica.metric("ambient_workers_retired") == 0, "the old workers to end")
+
+
 def test_a_replica_that_dies_is_passed_over(world: World) -> None:
     """Before anybody has told the nodes: what was not answered at all is asked of another."""
     dead = world.waypoint.replicas[1]
