@@ -1,7 +1,8 @@
 """Answers requests of HTTP/1.1 with what it sees of them, in JSON.
 
 ``/status/NUMBER`` answers that; ``/sleep/SECONDS`` holds the answer up; ``/fail/COUNT/KEY`` answers 503 so many times for a
-key, and 200 after that; ``/cut`` says half of what it announces and hangs up; ``/large/BYTES`` answers as many.
+key, and 200 after that; ``/cut`` says half of what it announces and hangs up; ``/large/BYTES`` answers as many. The headers
+``x-sleep`` and ``x-status`` do the same for any path. What it says of a request counts how many it has at once.
 """
 
 from __future__ import annotations
@@ -22,9 +23,19 @@ class Handler(BaseHTTPRequestHandler):
     name: ClassVar[str]
     failed: ClassVar[Counter[str]] = Counter()
     lock: ClassVar[threading.Lock] = threading.Lock()
+    active: ClassVar[int] = 0
     disable_nagle_algorithm = True
 
     def answer(self) -> None:
+        with self.lock:
+            Handler.active += 1
+        try:
+            self._answer()
+        finally:
+            with self.lock:
+                Handler.active -= 1
+
+    def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("transfer-encoding") == "chunked":
             body = self._chunks()
@@ -35,8 +46,9 @@ class Handler(BaseHTTPRequestHandler):
             "headers": [[name.lower(), value] for name, value in self.headers.items()],
             "body": len(body),
         }
-        say(event="request", method=self.command, path=self.path)
-        status, content = 200, json.dumps(seen).encode()
+        say(event="request", method=self.command, path=self.path, active=Handler.active)
+        status, content = int(self.headers.get("x-status", "200")), json.dumps(seen).encode()
+        time.sleep(float(self.headers.get("x-sleep", "0")))
         match self.path.partition("?")[0].split("/")[1:]:
             case ["status", number]:
                 status = int(number)
