@@ -97,7 +97,11 @@ def run(
         typer.Option(help="What tells it from other replicas. Default: the machine's name."),
     ] = None,
     service_account: Annotated[
-        str | None, typer.Option(help="Whom it runs as. Default: its own name.")
+        str | None,
+        typer.Option(
+            help="Whom it runs as; the Gateway says so in its annotation ambient.dev/service-account. "
+            "Default: its own name."
+        ),
     ] = None,
     address: Annotated[
         list[str] | None,

@@ -765,6 +765,7 @@ class Index:
         services = {
             service.service.key: _resolved(service, member, warnings)
             for service in self._services[member.namespace].of(labels)
+            if self._may_serve(service, member, warnings)
         }
         services |= self._served(self._listed(member) if told is None else told)
         if warnings:
@@ -797,6 +798,19 @@ class Index:
             host_network=member.host_network,
             labels=Map({key: value for key, value in labels.items() if key in self._book.labels}),
         )
+
+    def _may_serve(self, one: SelectingService, member: Member, warnings: list[str]) -> bool:
+        """Whoever carries a label serves a service; a waypoint, whose word counts at other ends, by its account too."""
+        name = WaypointName(one.service.namespace, one.service.name)
+        gateway = self.waypoints.get(name)
+        if gateway is None or member.service_account == gateway.service_account:
+            return True
+        warnings.append(
+            f"workload {member.namespace}/{member.name}: it is labelled as a replica of waypoint {gateway.name} and is none, "
+            f"as it runs as service account {member.service_account}; run it as {gateway.service_account}, or name that one "
+            "in the Gateway's annotation ambient.dev/service-account"
+        )
+        return False
 
     def _waypoint_of(self, member: Member) -> GatewayAddress | None:
         if member.host_network or self.waypoints.is_replica(member.namespace, member.labels):

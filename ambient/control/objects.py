@@ -413,6 +413,8 @@ class Gateway:
     name: str
     waypoint_for: WaypointFor | None
     listeners: tuple[Listener, ...]
+    service_account: str
+    """Whom its replicas run as."""
 
     @property
     def key(self) -> Key:

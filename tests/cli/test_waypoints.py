@@ -109,7 +109,7 @@ def test_nobody_there_is_code_3(nobody):
 
 def test_its_replicas_are_those_that_callers_are_sent_to_and_those_that_are_refused(tmp_path):
     labels = Map({"gateway.networking.k8s.io/gateway-name": "way"})
-    replica = replace(WORKLOAD, labels=labels)
+    replica = replace(WORKLOAD, labels=labels, service_account="way")
     refused = replace(
         WORKLOAD,
         uid="local/ambient.dev/Workload/shop/odd",

@@ -56,8 +56,20 @@ WAYPOINT = "gatewayClassName: ambient-waypoint, listeners: [{name: mesh, port: 1
 )
 def test_a_waypoint(version, labels, waypoint_for):
     translated = gateway(f"{{{WAYPOINT}}}", version, **labels)
-    assert translated.object == Gateway("shop", "a", waypoint_for, (Listener("mesh", 15008, "HBONE"),))
+    assert translated.object == Gateway("shop", "a", waypoint_for, (Listener("mesh", 15008, "HBONE"),), "a")
     assert translated.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "account"),
+    [
+        ({"gateway.istio.io/service-account": "b"}, "b"),
+        ({"ambient.dev/service-account": "c", "gateway.istio.io/service-account": "b"}, "c"),
+    ],
+)
+def test_a_waypoint_may_say_whom_its_replicas_run_as(annotations, account):
+    translated = read("Gateway", "gateway.networking.k8s.io/v1", f"{{{WAYPOINT}}}", annotations=annotations)
+    assert translated.object.service_account == account
 
 
 def test_istios_class_is_a_waypoint_too():

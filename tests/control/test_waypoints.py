@@ -91,6 +91,10 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: way, namespace: %s, labels: {%s}}
 spec: {gatewayClassName: %s, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: way, namespace: %s}
 """
 API, WAY = "shop/api.shop.svc.cluster.local", "shop/way.shop.svc.cluster.local"
 ASK = "istio.io/use-waypoint: way"
@@ -99,7 +103,7 @@ REPLICA = {"gateway.networking.k8s.io/gateway-name": "way"}
 
 def gateway(*, waypoint_for="", namespace="shop", of_class="ambient-waypoint"):
     label = f"istio.io/waypoint-for: {waypoint_for}" if waypoint_for else ""
-    return GATEWAY % (namespace, label, of_class)
+    return GATEWAY % (namespace, label, of_class, namespace)
 
 
 def shop(*texts, labels=""):
@@ -112,7 +116,7 @@ def problems(world):
 
 def test_a_gateway_has_a_service_whose_endpoints_are_its_replicas():
     world = shop(gateway())
-    world.report("w1", workload("way-1", labels=REPLICA), full=True)
+    world.report("w1", workload("way-1", labels=REPLICA, account="way"), full=True)
     world.report("n1", workload("other", ip="10.0.0.2"), full=True)
     way = world.index.snapshot.services[WAY]
     assert (way.ports, way.addresses, way.waypoint) == ((Port(15008, 15008),), (), None)
@@ -121,6 +125,21 @@ def test_a_gateway_has_a_service_whose_endpoints_are_its_replicas():
     world.write(NAMESPACE % ("shop", "", "shop"), SERVICE % ("api", "", "10.88.0.10"))
     assert WAY not in world.index.snapshot.services
     assert WAY not in world.index.snapshot.endpoints_of
+
+
+def test_who_runs_as_another_account_is_no_replica_whatever_its_labels():
+    world = shop(gateway())
+    world.report("n1", workload("odd", labels=REPLICA), full=True)
+    assert WAY not in world.index.snapshot.endpoints_of
+    assert world.index.warnings == (
+        (
+            "workload shop/odd: it is labelled as a replica of waypoint way and is none, as it runs as service account web; "
+            "run it as way, or name that one in the Gateway's annotation ambient.dev/service-account"
+        ),
+    )
+    annotated = gateway().replace("labels: {", "annotations: {ambient.dev/service-account: web}, labels: {")
+    world.write(NAMESPACE % ("shop", "", "shop"), SERVICE % ("api", "", "10.88.0.10"), annotated)
+    assert world.index.snapshot.endpoints_of[WAY].uids == (uid("odd"),)
 
 
 def test_a_service_that_a_cluster_made_for_a_gateway_counts_alone():
@@ -141,7 +160,7 @@ def test_a_service_that_a_cluster_made_for_a_gateway_counts_alone():
 )  # fmt: skip
 def test_a_namespace_is_behind_a_waypoint_with_what_that_is_for(waypoint_for, service, pod):
     world = shop(gateway(waypoint_for=waypoint_for), labels=ASK)
-    world.report("n1", workload(), workload("way-1", ip="10.0.0.2", labels=REPLICA), full=True)
+    world.report("n1", workload(), workload("way-1", ip="10.0.0.2", labels=REPLICA, account="way"), full=True)
     assert (world.index.snapshot.services[API].waypoint is not None) is service
     assert (world.published().waypoint is not None) is pod
     for address in (world.index.snapshot.services[API].waypoint, world.published().waypoint):

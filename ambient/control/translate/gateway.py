@@ -18,6 +18,8 @@ X_VERSIONS: Final = ("gateway.networking.x-k8s.io/v1alpha1",)
 
 WAYPOINT_FOR: Final = ("ambient.dev/waypoint-for", "istio.io/waypoint-for")
 """Labels of a waypoint; the first that is set counts."""
+SERVICE_ACCOUNT: Final = ("ambient.dev/service-account", "gateway.istio.io/service-account")
+"""Annotations of a waypoint whose replicas do not run as its own name; the first that is set counts."""
 CONTROLLER: Final = "ambient.dev/mesh"
 """What an XMesh of ours is controlled by."""
 
@@ -61,6 +63,10 @@ def _gateway(read: schema.GatewayDocument, _: tuple[str, ...]) -> Translated:
         waypoint_for=waypoint_for,
         listeners=tuple(
             Listener(listener.name, listener.port, listener.protocol) for listener in spec.listeners
+        ),
+        service_account=next(
+            (account for name in SERVICE_ACCOUNT if (account := metadata.annotations.get(name))),
+            metadata.name,
         ),
     )
     return Translated(gateway, tuple(warnings))
