@@ -43,6 +43,11 @@ def has_ipv6() -> bool:
 def serve(listener: socket.socket, answer: Callable[[socket.socket, tuple[object, ...]], None]) -> None:
     """Say that it listens, and answer each connection in a thread, for ever."""
     say(event="listening", port=listener.getsockname()[1])
+    serve_on(listener, answer)
+
+
+def serve_on(listener: socket.socket, answer: Callable[[socket.socket, tuple[object, ...]], None]) -> None:
+    """The same, of a listener that has no port."""
     while True:
         connection, peer = listener.accept()
         threading.Thread(target=_guarded, args=(answer, connection, peer), daemon=True).start()
