@@ -185,13 +185,20 @@ def _fields(match: RequestMatch, request: RequestFacts, path: str) -> Iterator[b
     yield _holds(match.audiences, match.not_audiences, _claim(token, ("aud",)), _text_fits)
     yield _holds(match.presenters, match.not_presenters, _claim(token, ("azp",)), _text_fits)
     yield _holds(match.server_names, match.not_server_names, (request.server_name,), _text_fits)
-    yield _holds(match.hosts, match.not_hosts, (request.authority.lower(),), _text_fits)
+    yield _holds(match.hosts, match.not_hosts, _spellings(request.authority), _text_fits)
     yield _holds(match.methods, match.not_methods, (request.method,), _text_fits)
     yield _holds(match.paths, match.not_paths, (path,), _path_fits)
     for header in match.headers:
         yield _header_holds(header, request.headers)
     for claim in match.claims:
         yield _claim_holds(claim, token)
+
+
+def _spellings(authority: str) -> tuple[str, ...]:
+    """Whom a request is for, as said, and without the dot that a full name may end with: servers make no difference."""
+    said = authority.lower()
+    host, colon, port = said.partition(":")
+    return (said, f"{host[:-1]}{colon}{port}") if host.endswith(".") else (said,)
 
 
 def _header_holds(test: HeaderTest, headers: Mapping[str, str]) -> bool:

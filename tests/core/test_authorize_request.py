@@ -114,6 +114,25 @@ def test_a_match_fits(one, expected):
     assert (fits(one, GET), fits(one, BARE)) == expected
 
 
+@pytest.mark.parametrize(
+    ("pattern", "authority", "expected"),
+    [
+        ("api.shop", "api.shop.", True),
+        ("api.shop", "API.shop.", True),
+        ("api.shop:80", "api.shop.:80", True),
+        ("api.shop.", "api.shop.", True),
+        ("api.shop", "api.shop..", False),
+        ("api.shop.", "api.shop", False),
+        ("[::1]", "[::1]", True),
+        ("[::1]:80", "[::1]:80", True),
+    ],
+)
+def test_a_dot_behind_a_host_makes_it_no_other(pattern, authority, expected):
+    asked = replace(GET, authority=authority)
+    assert fits(RequestMatch(hosts=exactly(pattern)), asked) is expected
+    assert fits(RequestMatch(not_hosts=exactly(pattern)), asked) is not expected
+
+
 @pytest.mark.parametrize("token", [Token("issuer", ""), Token("", "ann"), Token("", "")])
 def test_a_token_without_issuer_or_subject_is_nobodys(token):
     asked = replace(GET, token=token)
