@@ -26,25 +26,11 @@ def authority_of(mesh: Mesh) -> issue.Authority:
     return root_of(mesh.state)
 
 
-class Caller:
-    """One TLS connection to a pod's HBONE port; frames are written as they are given."""
+class Speaker:
+    """One connection with a server of HTTP/2; frames are written as they are given."""
 
-    def __init__(
-        self,
-        pod: Pod,
-        target: object,
-        context: ssl.SSLContext,
-        *,
-        first: bytes = frame(SETTINGS),
-        receive_buffer: int = 0,
-    ) -> None:
-        with entered(pod.netns):
-            plain = socket.socket()
-        if receive_buffer:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plain.settimeout(20)
-        plain.connect((str(target), 15008))
-        self.tls = context.wrap_socket(plain)
+    def __init__(self, connection: socket.socket, first: bytes = frame(SETTINGS)) -> None:
+        self.tls = connection
         self._unread = b""
         self.say(PREFACE + first)
 
@@ -123,6 +109,27 @@ class Caller:
 
     def close(self) -> None:
         self.tls.close()
+
+
+class Caller(Speaker):
+    """One TLS connection to a pod's HBONE port."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        target: object,
+        context: ssl.SSLContext,
+        *,
+        first: bytes = frame(SETTINGS),
+        receive_buffer: int = 0,
+    ) -> None:
+        with entered(pod.netns):
+            plain = socket.socket()
+        if receive_buffer:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.settimeout(20)
+        plain.connect((str(target), 15008))
+        super().__init__(context.wrap_socket(plain), first)
 
 
 def true_context(mesh: Mesh, uri: str) -> ssl.SSLContext:

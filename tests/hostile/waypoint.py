@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hostile.caller import Speaker
+from hostile.frames import SETTINGS, frame
 from topology import Mesh, Pod, Topology, Workload, objects
 
 if TYPE_CHECKING:
@@ -97,6 +99,10 @@ class Scene:
         with self.connect(service) as connection:
             connection.sendall(data)
             return everything(connection, seconds)
+
+    def speak(self, service: str = "server", first: bytes = frame(SETTINGS), **options: int) -> Speaker:
+        """HTTP/2 by hand, from the client's pod."""
+        return Speaker(self.connect(service, **options), first)
 
     def mark(self) -> bytes:
         """A word of four letters that is in nothing else; no request's id has its first."""

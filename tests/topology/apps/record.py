@@ -1,6 +1,7 @@
 """A server of HTTP/1.1 that writes down every byte it is sent, and answers with whatever bytes the request asks for.
 
-``x-answer`` has them in hexadecimal, or says ``body`` if they are the request's body; without it the answer is a plain 200. ``x-then: close`` hangs up behind it, ``x-then:
+``x-answer`` has them in hexadecimal, or says ``body`` if they are the request's body; without it the answer is a plain 200,
+of ``x-size`` bytes if that says so. ``x-then: close`` hangs up behind it, ``x-then:
 reset`` resets, ``x-then: early`` does not read the body before that. What it hears is one line for each
 read, with the number of its connection; a request is one when its body is whole. ``x-hold`` is how many seconds to wait before
 it is answered.
@@ -63,6 +64,9 @@ def answer(connection: socket.socket, _: tuple[object, ...]) -> None:
         time.sleep(float(value(head, "x-hold") or 0))
         asked = value(head, "x-answer")
         match asked:
+            case b"" if size := int(value(head, "x-size") or 0):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+                say(event="sent", connection=number)
             case b"":
                 connection.sendall(PLAIN)
             case b"body":
