@@ -28,7 +28,7 @@ def main() -> None:
     serve(listen(parser.parse_args().port), answer)
 
 
-def answer(connection: socket.socket, _: tuple[object, ...]) -> None:
+def answer(connection: socket.socket, peer: tuple[object, ...]) -> None:
     number = next(numbers)
     unread = b""
 
