@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 REPLAY: Final = 64 * 1024
 """Bytes of a body that are kept for another try. Source: Linkerd's figure."""
+MOST_KEPT: Final = 32 * 1024 * 1024
+"""Bytes that a worker keeps so in all: beyond, bodies are passed on and not kept."""
 _DRAINED: Final = 64 * 1024
 """A response that is not passed on is read to its end if it is no longer, so that its connection can be used again."""
 _EARLY: Final = 0.001
@@ -117,6 +119,8 @@ class Exchanges:
         self.loop = asyncio.get_running_loop()
         self.clock = clock
         self.under_way: set[Exchange] = set()
+        self.kept = 0
+        """Bytes of bodies that are kept for another try, or until there is a first."""
         self.guards, self.overloaded = guards, overloaded
         self._tells_identity, self._trusted = tells_identity, trusted
         self._planners: dict[str, Planner] = {}
@@ -375,14 +379,14 @@ class Exchange:
         if chunks is not None:
             chunks.append(bytes(data))
             self._size += size
+            self._on.kept += size
         for mirror in self._mirrors:
             mirror.passed(data)
         attempt = self.attempt
         if attempt is None or attempt.stream is None:
             self._owed += size
             return
-        if chunks is not None and self._size > REPLAY:
-            self._chunks = None
+        self._keep_less()
         attempt.stream.send(data)
         if self._idle_by < inf:
             self._moved()
@@ -492,13 +496,23 @@ class Exchange:
         """An attempt has a stream: pass on what has come so far."""
         for chunk in self._chunks or ():
             stream.send(chunk)
-        if self._size > REPLAY:
-            self._chunks = None
+        self._keep_less()
         if self._has_heard_all:
             stream.finish(self._trailers)
             self._await_response()
         if self._owed and not stream.is_full:
             self.passed_on()
+
+    def _keep_less(self) -> None:
+        """All that was kept has been passed on: it is kept on if it is not too much."""
+        if self._size > REPLAY or self._on.kept > MOST_KEPT:
+            self._keep_nothing()
+
+    def _keep_nothing(self) -> None:
+        """There is no other try from here on."""
+        if self._chunks is not None:
+            self._chunks = None
+            self._on.kept -= self._size
 
     def passed_on(self) -> None:
         """The endpoint takes more of the request."""
@@ -628,7 +642,8 @@ class Exchange:
         send, attempt = self._send, self.attempt
         assert send is not None  # noqa: S101
         assert attempt is not None  # noqa: S101
-        self._held = self._chunks = None
+        self._held = None
+        self._keep_nothing()
         self.is_committed = True
         self.responded = self._on.clock()
         self.status = head.status
@@ -697,7 +712,8 @@ class Exchange:
             self._timer.cancel()
         self._free_attempt(None)
         self._end_retry()
-        self._chunks = self._held = None
+        self._held = None
+        self._keep_nothing()
         if not self._has_heard_all:
             for mirror in self._mirrors:
                 mirror.give_up()

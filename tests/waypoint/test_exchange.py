@@ -46,6 +46,7 @@ from ambient.core.model.traffic import (
     TrafficPolicy,
 )
 from ambient.core.resilience.gauge import Kind
+from ambient.waypoint.exchange import MOST_KEPT
 from ambient.waypoint.ledger import Ledger
 
 ORIGIN = Origin("HTTPRoute", "shop", "r")
@@ -65,6 +66,7 @@ RETRIED = routes(retry=Retry(2, frozenset({RetryOn.SERVER_ERROR}), backoff=timed
 
 def nothing_is_left(stage: Stage, connections: int = 0) -> None:
     assert not stage.exchanges.under_way
+    assert stage.exchanges.kept == 0
     assert stage.counts() == {
         Kind.CONNECTION: connections,
         Kind.PENDING: 0,
@@ -489,6 +491,19 @@ async def test_a_body_that_was_too_long_to_keep_is_not_said_again():
     await settle()
     assert client.take() == ERROR
     await ended(stage)
+
+
+@travels
+async def test_when_too_much_is_kept_bodies_are_passed_on_and_forgotten():
+    stage = Stage(RETRIED, endpoints=2)
+    stage.exchanges.kept = MOST_KEPT
+    client = stage.client()
+    client.say(POST.replace(b"POST", b"PUT") + b"hello")
+    await settle()
+    stage.ends[0].say(ERROR)
+    await settle()
+    assert client.take() == ERROR
+    assert stage.exchanges.kept == MOST_KEPT
 
 
 @travels
@@ -993,6 +1008,7 @@ def test_whatever_happens_everything_is_let_go_and_told_once(acts, seed):
         live = len([end for end in stage.ends if end.relay is not None])
         assert counts == {Kind.CONNECTION: live, Kind.PENDING: 0, Kind.REQUEST: 0, Kind.RETRY: 0}
         assert not stage.exchanges.under_way
+        assert stage.exchanges.kept == 0
 
     happen()
 
