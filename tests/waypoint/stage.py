@@ -38,6 +38,7 @@ from ambient.core.model.telemetry import Telemetry
 from ambient.core.model.workload import Workload
 from ambient.core.request_observation import RequestObservation
 from ambient.core.resilience.gauge import Kind
+from ambient.core.snapshot import Snapshot
 from ambient.core.tracing import Trace
 from ambient.net.http import HttpServer
 from ambient.net.relay import End
@@ -49,7 +50,10 @@ from ambient.waypoint.upstream import Upstreams
 from ambient.waypoint.world import World
 
 API = service("api", "10.96.0.1")
+OWN = workload("waypoint", "10.0.0.5")
 CALLER = SpiffeId("cluster.local", "web", "front")
+_ledgers: list[Ledger] = []
+"""Of the test that runs."""
 
 
 def endpoint(number: int, **labels: str) -> Workload:
@@ -124,6 +128,18 @@ class Dialled(Upstreams):
         return end
 
 
+def mesh(
+    routes: ServiceRoutes | None = None,
+    *resources: delta.Resource,
+    endpoints: int | tuple[Workload, ...] = 1,
+    of: Service = API,
+) -> Snapshot:
+    """A service with endpoints and routes, and the workload that we are."""
+    if isinstance(endpoints, int):
+        endpoints = tuple(endpoint(number + 1) for number in range(endpoints))
+    return world(of, OWN, *endpoints, *(() if routes is None else (routes,)), *resources)
+
+
 class Stage:
     """One worker, and one client of it to begin with."""
 
@@ -138,17 +154,12 @@ class Stage:
         **options: object,
     ) -> None:
         loop = asyncio.get_running_loop()
-        serving = (
-            tuple(endpoint(number + 1) for number in range(endpoints))
-            if isinstance(endpoints, int)
-            else endpoints
-        )
-        own = workload("waypoint", "10.0.0.5")
-        given = (of, own, *serving, *(() if routes is None else (routes,)), *resources)
-        self.world = World("shop/waypoint.shop.svc.cluster.local", own.uid, world(*given), chance=chance)
+        snapshot = mesh(routes, *resources, endpoints=endpoints, of=of)
+        self.world = World("shop/waypoint.shop.svc.cluster.local", OWN.uid, snapshot, chance=chance)
         if ledger is None:
             ledger, memory = Ledger.make(1)
             os.close(memory)
+        _ledgers.append(ledger)
         self.guards = Guards(ledger, chance)
         self.upstreams = Dialled(self.world, self.guards)
         self.records: list[RequestObservation] = []
@@ -236,7 +247,11 @@ def travels(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
             loop.set_exception_handler(lambda _, fault: faults.append(fault))
             await test(*args, **fields)
 
-        travel(watched())
+        try:
+            travel(watched())
+        finally:
+            while _ledgers:
+                _ledgers.pop().close()
         assert not faults, faults
 
     return run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from core.worlds import service, workload
 from hypothesis import given, settings, strategies as st
-from waypoint.stage import API, GET, OK, Stage, endpoint, settle, travels
+from waypoint.stage import API, GET, OK, Stage, endpoint, mesh, settle, travels
 
 from ambient.core.forwarding.reason import Reason
 from ambient.core.model.limit import LimitScope, RateLimit
@@ -902,7 +902,13 @@ class Chaos:
         self.clients = [stage.client() for _ in range(2)]
         self.left = [b"", b""]
         """What each client has begun to say and has not said yet."""
-        self.asked = 0
+        self.worlds = (
+            stage.world.snapshot,
+            mesh(WILD, endpoints=(endpoint(2), endpoint(3))),
+            mesh(WILD, endpoints=0),
+            mesh(limited(connections=1, requests=1), endpoints=1),
+            mesh(WILD, of=service("other", "10.96.0.9")),
+        )
 
     def _live(self) -> list:
         return [end for end in self.stage.ends if end.relay is not None]
@@ -938,6 +944,9 @@ class Chaos:
                 client.relay.drained(client)
             case "wait":
                 await asyncio.sleep(size / 50)
+            case "change":
+                self.stage.world.snapshot = self.worlds[size % len(self.worlds)]
+                self.stage.exchanges.keep()
         await settle(4)
 
 
@@ -972,6 +981,7 @@ _acts = st.tuples(
             "full",
             "drained",
             "wait",
+            "change",
         ]
     ),
     st.integers(0, 3),
@@ -985,7 +995,7 @@ WILD = routes(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(st.lists(_acts, max_size=25), st.integers(0, 2**16))
 def test_whatever_happens_everything_is_let_go_and_told_once(acts, seed):
     @travels
@@ -1037,7 +1047,7 @@ async def test_an_endpoint_that_goes_is_asked_no_more():
     stage.ends[0].say(OK)
     await settle()
     client.take()
-    stage.world.snapshot = Stage(endpoints=(endpoint(2),)).world.snapshot
+    stage.world.snapshot = mesh(endpoints=(endpoint(2),))
     client.say(GET)
     await settle()
     assert stage.ends[1].where.uid == endpoint(2).uid
@@ -1052,7 +1062,7 @@ async def test_of_an_endpoint_that_goes_nothing_is_kept():
     await settle()
     stage.ends[0].say(OK)
     await settle()
-    stage.world.snapshot = Stage(endpoints=(endpoint(2),)).world.snapshot
+    stage.world.snapshot = mesh(endpoints=(endpoint(2),))
     stage.exchanges.keep()
     await settle()
     assert stage.ends[0].relay is None
@@ -1066,7 +1076,7 @@ async def test_a_request_that_waits_for_an_endpoint_that_goes_is_sent_to_another
     for client in (busy, waiting):
         client.say(GET)
         await settle()
-    stage.world.snapshot = Stage(limited(connections=1), endpoints=(endpoint(2),)).world.snapshot
+    stage.world.snapshot = mesh(limited(connections=1), endpoints=(endpoint(2),))
     stage.exchanges.keep()
     stage.ends[0].say(OK)
     await asyncio.sleep(0.2)
