@@ -76,7 +76,7 @@ class Certificates(Generic[I]):
             kept.task = self._tasks.start(self._keep(kept), f"certificate {identity}")
 
     def restore(self, credentials: Credentials) -> None:
-        """Go on with credentials that an earlier proxy deposited."""
+        """Go on with credentials that an earlier parent deposited."""
         identity: I = credentials.identity  # type: ignore[assignment]
         kept = self._kept.setdefault(identity, _Kept(identity))
         if kept.credentials is None and not credentials.is_expired(self._now()):

@@ -1,4 +1,4 @@
-"""Files of the proxy's state folder."""
+"""Files of a program's state folder."""
 
 from __future__ import annotations
 

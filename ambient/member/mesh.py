@@ -1,4 +1,4 @@
-"""The mesh as the proxy's parent holds it: applied, passed to the workers, deposited with the daemon, kept on disk."""
+"""The mesh as a program's parent holds it: applied, passed to the workers, deposited where there is a daemon, kept on disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Mesh:
         return _apart(Update(tuple(self.held)))[0]
 
     def restore(self, content: bytes) -> None:
-        """Begin with what an earlier proxy held. Raises PeerError if it is not that."""
+        """Begin with what an earlier parent held. Raises PeerError if it is not that."""
         self._take(wire.parse(content), fresh=False)
 
     def restore_from_disk(self) -> None:

@@ -1,4 +1,4 @@
-"""The operator's file of revoked certificates, as the proxy's parent holds it: watched, checked, passed on, kept on disk.
+"""The operator's file of revoked certificates, as a program's parent holds it: watched, checked, passed on, kept on disk.
 
 A file that is missing, unreadable or wrong revokes nothing anew and nothing less: the last good version stands, also
 over a restart. An empty file revokes nobody.

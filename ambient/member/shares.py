@@ -1,4 +1,4 @@
-"""What each worker carries, in memory that all workers of a proxy see.
+"""What each worker carries, in memory that all workers of a program see.
 
 They listen on the same sockets, so whoever is first accepts; that is quick, and even for many short connections. But a
 tunnel lives long, and of eight all may end up with one worker. So one that carries more than another leaves the next

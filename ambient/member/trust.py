@@ -1,4 +1,4 @@
-"""Whom the proxy trusts: the roots that the control plane tells, and the operator's file until it has told any.
+"""Whom a program trusts: the roots that the control plane tells, and the operator's file until it has told any.
 
 The file counts again when it was changed since: an operator who brings a node back after a long time gives it the new
 root so, while the last bundle that it heard of knows the old one alone. What the control plane tells next counts

@@ -1,4 +1,4 @@
-"""The proxy's worker processes: started, told everything, counted, and started again when they die.
+"""A program's worker processes: started, told everything, counted, and started again when they die.
 
 A worker connects to the channel's path and says who it is. Workers of an earlier parent come too: they are retired,
 get no pods, and are told of policies until the last of their connections ends.
