@@ -600,6 +600,28 @@ async def test_a_client_trusts_only_its_root(tmp_path):
                 await sign(channel, csr.new_request(WEB).csr_pem, token="t")
 
 
+async def test_a_node_that_goes_knows_when_its_last_word_has_left(tmp_path):
+    async with control_plane(tmp_path) as control:
+        first, second = await bootstrap(control, "n1"), await bootstrap(control, "n2")
+        async with Node(control, second) as n2:
+            n1 = Registration(Dialer(f"127.0.0.1:{control.node_port}", Watch(first)), lambda _: None)
+            n1.set(WORKLOAD)
+            told = asyncio.create_task(n1.told())
+            await asyncio.sleep(0)
+            assert not told.done()
+            running = asyncio.create_task(n1.run())
+            async with asyncio.timeout(5):
+                await told
+            await n2.until(lambda: UID in n2.snapshot.workloads)
+            n1.forget(UID)
+            async with asyncio.timeout(5):
+                await n1.told()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await n1._dialer.close()
+            await n2.until(lambda: UID not in n2.snapshot.workloads)
+
+
 async def test_the_newest_stream_of_a_node_counts(tmp_path):
     async with control_plane(tmp_path) as control:
         credentials = await bootstrap(control)

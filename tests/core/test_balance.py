@@ -44,3 +44,20 @@ def test_whoever_is_chosen_has_capacity(capacities, chance):
     chosen = weighted(endpoints, chance)
     assert (chosen is None) == (sum(capacities) == 0)
     assert chosen is None or chosen.capacity > 0
+
+
+AVOIDED = {
+    "nobody": ([A, B, C], 0.0, (), A),
+    "the-first": ([A, B, C], 0.0, (A.uid,), B),
+    "the-heaviest": ([A, B, C], 0.999, (C.uid,), B),
+    "all-but-one": ([A, B, C], 0.5, (A.uid, C.uid), B),
+    "all": ([A, B], 0.5, (A.uid, B.uid), None),
+    "somebody-else": ([A, B], 0.0, (C.uid,), A),
+    "all-but-who-has-no-capacity": ([A, EMPTY], 0.5, (A.uid,), None),
+}
+
+
+@pytest.mark.parametrize(("endpoints", "chance", "avoided", "chosen"), AVOIDED.values(), ids=AVOIDED)
+def test_who_is_avoided_is_not_chosen(endpoints, chance, avoided, chosen):
+    pick = balance.avoiding(balance.by_capacity(chance), avoided)
+    assert pick(Candidates.of(endpoints)) is chosen
