@@ -1,14 +1,16 @@
 """Answers requests of HTTP/1.1 with what it sees of them, in JSON.
 
 ``/status/NUMBER`` answers that; ``/sleep/SECONDS`` holds the answer up; ``/fail/COUNT/KEY`` answers 503 so many times for a
-key, and 200 after that; ``/cut`` says half of what it announces and hangs up; ``/large/BYTES`` answers as many. The headers
-``x-sleep`` and ``x-status`` do the same for any path. What it says of a request counts how many it has at once.
+key, and 200 after that; ``/cut`` says half of what it announces and hangs up; ``/large/BYTES`` answers as many; ``/hold``
+answers when SIGUSR1 comes. The headers ``x-sleep`` and ``x-status`` do the same for any path, and ``x-fail`` is a count for
+the id of the request. What it says of a request counts how many it has at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import threading
 import time
 from collections import Counter
@@ -23,8 +25,22 @@ class Handler(BaseHTTPRequestHandler):
     name: ClassVar[str]
     failed: ClassVar[Counter[str]] = Counter()
     lock: ClassVar[threading.Lock] = threading.Lock()
+    released: ClassVar[threading.Event] = threading.Event()
     active: ClassVar[int] = 0
+    open: ClassVar[int] = 0
+    most_open: ClassVar[int] = 0
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        with self.lock:
+            Handler.open += 1
+            Handler.most_open = max(Handler.open, Handler.most_open)
+
+    def finish(self) -> None:
+        with self.lock:
+            Handler.open -= 1
+        super().finish()
 
     def answer(self) -> None:
         with self.lock:
@@ -46,8 +62,11 @@ class Handler(BaseHTTPRequestHandler):
             "headers": [[name.lower(), value] for name, value in self.headers.items()],
             "body": len(body),
         }
-        say(event="request", method=self.command, path=self.path, active=Handler.active)
+        known = self.headers.get("x-request-id")
+        say(event="request", method=self.command, path=self.path, active=Handler.active, id=known)
         status, content = int(self.headers.get("x-status", "200")), json.dumps(seen).encode()
+        if "x-fail" in self.headers:
+            status = self._status(str(known), int(self.headers["x-fail"]))
         time.sleep(float(self.headers.get("x-sleep", "0")))
         match self.path.partition("?")[0].split("/")[1:]:
             case ["status", number]:
@@ -55,9 +74,9 @@ class Handler(BaseHTTPRequestHandler):
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
             case ["fail", count, key]:
-                with self.lock:
-                    self.failed[key] += 1
-                    status = 503 if self.failed[key] <= int(count) else 200
+                status = self._status(key, int(count))
+            case ["hold"]:
+                self.released.wait()
             case ["large", size]:
                 content = b"x" * int(size)
         self.send_response(status)
@@ -71,6 +90,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_OPTIONS = answer  # noqa: N815
+
+    def _status(self, key: str, failures: int) -> int:
+        with self.lock:
+            self.failed[key] += 1
+            return 503 if self.failed[key] <= failures else 200
 
     def _chunks(self) -> bytes:
         whole = b""
@@ -90,6 +114,11 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
 
+def released(*_: object) -> None:
+    Handler.released.set()
+    say(event="released", most_open=Handler.most_open)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
@@ -97,6 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
     Handler.name = arguments.name
     server = Server(("0.0.0.0", arguments.port), Handler)
+    signal.signal(signal.SIGUSR1, released)
     say(event="listening", port=arguments.port)
     server.serve_forever()
 
