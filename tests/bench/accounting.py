@@ -10,7 +10,9 @@ from typing import TypeAlias
 _TICK = os.sysconf("SC_CLK_TCK")
 Seconds: TypeAlias = dict[str, float]
 MACHINE, CLIENT, SERVER, CONTROL = "whole machine", "client program", "server program", "control plane"
-NO_PART = {MACHINE, CLIENT, SERVER, CONTROL}
+NODES = "both nodes"
+"""All that is beside a waypoint."""
+NO_PART = {MACHINE, CLIENT, SERVER, CONTROL, NODES}
 """Processes that are no part of what carries the bytes: they are shown, and not added up."""
 
 

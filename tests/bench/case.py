@@ -58,6 +58,9 @@ class Case(ABC):
         """Whether the sum over a peer's processes says something that its figures do not."""
         return True
 
+    def prepare(self, peer: Peer) -> None:  # noqa: B027  # Most need nothing.
+        """Have the peer be what the case measures."""
+
     @abstractmethod
     def run(self, peer: Peer, number: int, seconds: float, warmup: float) -> Round:
         """Measure once."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from bench.applications import CALLS, LARGE, LARGE_STREAMS, SMALL, SMALL_STREAMS, Application
 from bench.case import Case
 from bench.loads import CLOSED, DOWN, NEW, OPEN, UP, Load
 from bench.memory import Memory
 from bench.site import HTTP, SINK, SOURCE
 from bench.spread import TUNNELS, Spread
+from bench.waypoint import Through
 
 SCHEDULED_CONNECTIONS: Final = 64
 
@@ -39,6 +41,11 @@ def _new(connections: int) -> Load:
     return Load(f"new-{connections}", title, NEW, HTTP, {"connections": connections})
 
 
+def _through(short: str, what: str, application: Application, connections: int) -> Through:
+    title = f"waypoint, {what}, {_several(connections)}"
+    return Through(f"waypoint-{short}-{connections}", title, application, connections)
+
+
 def _several(connections: int) -> str:
     return f"{connections} connection{'s' * (connections > 1)}"
 
@@ -50,6 +57,17 @@ _ALL: Final[Sequence[Case]] = (
     *(_closed(connections) for connections in (1, 32, 256)),
     *(_open(rate) for rate in (500, 1000, 2000)),
     *(_new(connections) for connections in (1, 32)),
+    *(
+        _through(short, what, application, connections)
+        for short, what, application in (
+            ("h1-small", "HTTP/1.1, 128 B", SMALL),
+            ("h1-large", "HTTP/1.1, 64 KB", LARGE),
+            ("h2-small", "HTTP/2, 128 B", SMALL_STREAMS),
+            ("h2-large", "HTTP/2, 64 KB", LARGE_STREAMS),
+            ("grpc", "unary gRPC", CALLS),
+        )
+        for connections in (1, 32, 256)
+    ),
     Spread("spread", f"{TUNNELS} tunnels over the workers"),
 )
 CASES: Final = {case.name: case for case in _ALL}

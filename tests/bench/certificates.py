@@ -9,7 +9,9 @@ from pathlib import Path
 from ambient.core.model.identity import SpiffeId
 from ambient.core.pki import csr, issue
 
-CLIENT, SERVER = (SpiffeId("cluster.local", "bench", role) for role in ("client", "server"))
+CLIENT, SERVER, WAYPOINT = (
+    SpiffeId("cluster.local", "bench", role) for role in ("client", "server", "waypoint")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Profiler:
             yield
             return
         spies = {}
-        for name, pid in peer.processes().items():
+        for name, pid in {**peer.processes(), **peer.waypoint()}.items():
             if "worker" in name:
                 path = self._folder / f"{case.name}-{number}-{name.replace(': ', '-').replace(' ', '-')}.txt"
                 spies[name, path] = subprocess.Popen(

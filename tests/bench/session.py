@@ -32,6 +32,7 @@ def rounds(
                     continue
                 first = number % len(found)
                 for peer in [*found[first:], *found[:first]]:
+                    case.prepare(peer)
                     with around(peer, case, number):
                         one = attempted(peer, case, number, seconds)
                     yield one

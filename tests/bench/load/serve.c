@@ -26,7 +26,7 @@ struct client {
 	char tail[32];
 };
 
-static char chunk[CHUNK], answer[64 * 1024];
+static char chunk[CHUNK], answer[128 * 1024];
 static size_t answer_size;
 static int epoll;
 
@@ -139,6 +139,12 @@ static void welcome(int listener, enum role role)
 		client->fd = fd;
 		client->role = role;
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		/* An answer is said at once or not at all. */
+		if (role == HTTP && answer_size > 16 * 1024) {
+			int room = 2 * answer_size;
+
+			setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+		}
 		watch(epoll, EPOLL_CTL_ADD, fd, role == SOURCE ? EPOLLIN | EPOLLOUT : EPOLLIN, (uintptr_t)client);
 	}
 }

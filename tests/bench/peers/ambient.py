@@ -7,23 +7,30 @@ from importlib import metadata
 from typing import ClassVar
 
 from bench.accounting import CONTROL
+from bench.applications import APPLICATIONS, ROUTES, Application
 from bench.peers.peer import Peer
 from bench.site import PORTS, Site
 from topology import Mesh, MeshNode, Pod, Workload, cgroup, objects
+from topology.objects import Object
+from topology.waypoint import Replica
 
 WORKERS = 2
 _NAMESPACE = "bench"
+_ADDRESSES = {one.name: f"203.0.113.{number}" for number, one in enumerate(APPLICATIONS, 1)}
+_PORT = 80
 
 
 class Ambient(Peer):
     """STRICT, one ALLOW policy with principal and ports, the access log as JSON: what a careful operator has."""
 
     name: ClassVar[str] = "ambient"
+    has_waypoint: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.mesh = Mesh(site.topology)
         self._crowds = 0
+        self._replica: Replica | None = None
         self.nodes = [MeshNode(self.mesh, node, workers=WORKERS) for node in (site.one, site.two)]
 
     def start(self) -> None:
@@ -46,6 +53,40 @@ class Ambient(Peer):
             node.start_proxy("--log-level", "info")
             node.wait_ready()
         self.enrol(self.client, self.server)
+
+    def start_waypoint(self) -> None:
+        principal = f"cluster.local/ns/{_NAMESPACE}/sa/waypoint"
+        self.mesh.apply(
+            "waypoint",
+            objects.service_account(_NAMESPACE, "waypoint"),
+            objects.waypoint(_NAMESPACE),
+            objects.authorization_policy(
+                _NAMESPACE, "waypoint", "ALLOW", principals=[principal], selector={"app": "server"}
+            ),
+            *(found for application in APPLICATIONS for found in _objects(application)),
+        )
+        waypoint = self.mesh.waypoint(
+            _NAMESPACE, on=self.nodes[1:], workers=WORKERS, flags=("--log-level", "info")
+        )
+        (self._replica,) = waypoint.replicas
+        uid = self._replica.uid
+        self.mesh.wait_everywhere(
+            "workloads", lambda found: found["uid"] == uid and found["protocol"] == "HBONE", uid
+        )
+        for application in APPLICATIONS:
+            address = _ADDRESSES[application.name]
+            self.mesh.wait_everywhere("services", lambda found, at=address: at in str(found), address)  # type: ignore[misc]
+
+    def through(self, application: Application) -> tuple[str, int]:
+        return _ADDRESSES[application.name], _PORT
+
+    def waypoint(self) -> Mapping[str, int]:
+        replica = self._replica
+        if replica is None or replica.process is None:
+            return {}
+        workers = enumerate(sorted(replica.worker_pids()), 1)
+        found = {f"waypoint: worker {number}": pid for number, pid in workers}
+        return {"waypoint: parent": replica.process.pid, **found}
 
     def enrol(self, *pods: Pod) -> None:
         """Bring pods into the mesh, and wait until every node knows."""
@@ -87,3 +128,23 @@ class Ambient(Peer):
         node = next(node for node in self.nodes if node.node is pod.node)
         role = "client" if pod.node is self.site.one else "server"
         return node.add(pod, _NAMESPACE, role, labels={"app": role})
+
+
+def _objects(application: Application) -> list[Object]:
+    """A service behind the waypoint, and its routes."""
+    name = application.name
+    service = objects.service(
+        _NAMESPACE, name, [_ADDRESSES[name]], {_PORT: application.port}, {"app": "server"}
+    )
+    service["spec"]["ports"][0]["appProtocol"] = "kubernetes.io/h2c" if application.http2 else "http"
+    routes = [
+        {"match": [{"uri": {"prefix": f"/r/{number}/"}}], "route": [{"destination": {"host": name}}]}
+        for number in range(ROUTES)
+    ]
+    virtual_service: Object = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": _NAMESPACE},
+        "spec": {"hosts": [name], "http": routes},
+    }
+    return [objects.behind(service, "waypoint"), virtual_service]

