@@ -21,6 +21,8 @@ _BARE = re.compile(r"[!#-<>-\[\]-~]+")
 """Printable ASCII without space, ``"``, ``=`` and the backslash."""
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+_quoted = json.encoder.encode_basestring_ascii
+"""As ``_encode``, of a str: an encoder makes itself ready anew for every value."""
 
 
 class Format(Enum):
@@ -48,6 +50,9 @@ class Level(IntEnum):
             raise ValueError(f"{name!r} is not a log level; choose one of {choices}") from None
 
 
+_LEVELS = {level: level.name.lower() for level in Level}
+
+
 def render(style: Format, at: datetime, level: Level, event: str, fields: Mapping[str, Value]) -> bytes:
     """A line with its end. Text: time, level, event, then ``key=value`` with values quoted as JSON where needed."""
     return joined(style, at, level, event, (part(style, fields),))
@@ -59,11 +64,9 @@ def part(style: Format, fields: Mapping[str, Value]) -> str:
         case Format.TEXT:
             return "".join([f" {_key(key)}={_word(value)}" for key, value in fields.items()])
         case Format.JSON:
-            record = {
-                key: value if type(value) is str or type(value) is int else _plain(value)
-                for key, value in fields.items()
-            }
-            return _escape_delete("," + _encode(record)[1:-1]) if record else ""
+            return _escape_delete(
+                "".join([f",{_name(key)}:{_json(value)}" for key, value in fields.items()])
+            )
 
 
 def joined(style: Format, at: datetime, level: Level, event: str, parts: Iterable[str]) -> bytes:
@@ -72,8 +75,9 @@ def joined(style: Format, at: datetime, level: Level, event: str, parts: Iterabl
         case Format.TEXT:
             return f"{timestamp(at)} {level.name} {_word(event)}{''.join(parts)}\n".encode("ascii")
         case Format.JSON:
-            head = _encode({"time": timestamp(at), "level": level.name.lower(), "message": event})
-            return f"{_escape_delete(head[:-1])}{''.join(parts)}}}\n".encode("ascii")
+            said = _escape_delete(_quoted(event))
+            head = f'{{"time":"{timestamp(at)}","level":"{_LEVELS[level]}","message":{said}'
+            return f"{head}{''.join(parts)}}}\n".encode("ascii")
 
 
 def timestamp(at: datetime) -> str:
@@ -94,6 +98,20 @@ def _plain(value: Value) -> str | int | float | bool | None:
             return str(value.value)
         case _:
             return str(value)
+
+
+@lru_cache(1024)
+def _name(key: str) -> str:
+    return _quoted(key)
+
+
+def _json(value: Value) -> str:
+    # Nearly all are one of these.
+    if type(value) is str:
+        return _quoted(value)
+    if type(value) is int:
+        return str(value)
+    return _encode(_plain(value))
 
 
 @lru_cache(1024)

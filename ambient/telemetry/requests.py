@@ -25,6 +25,7 @@ from ambient.telemetry.request_metrics import METRICS, Cells, RequestCounts, obs
 
 if TYPE_CHECKING:
     from ambient.core.forwarding.reason import Reason
+    from ambient.core.model.address import SocketAddress
     from ambient.core.model.identity import SpiffeId
     from ambient.core.model.telemetry import Telemetry
     from ambient.core.tracing import Trace
@@ -37,6 +38,7 @@ TRACED: Final = Providers(tracing=("otlp",))
 
 _MOST_PARTIES: Final = 4_096
 """Pairs of parties that are remembered; snapshots replace theirs, so that all are forgotten now and then."""
+_MOST_ADDRESSES: Final = 4_096
 _MOST_OUTCOMES: Final = 256
 """Of one pair; a backend can make up statuses."""
 _MOST_TELEMETRIES: Final = 1_024
@@ -75,6 +77,8 @@ class Requests:
         self._counts, self._access, self._spans, self._environment = counts, access, spans, environment
         self._providers = OWN if spans is None else TRACED
         self._parties: dict[_Key, _Parties] = {}
+        self._addresses: dict[int, tuple[SocketAddress, str]] = {}
+        """As text, by id: a connection's are the same objects for all of its requests."""
         self._reportings: dict[int, tuple[Telemetry, RequestReporting]] = {}
 
     def begin(
@@ -179,8 +183,24 @@ class Requests:
             level = Level.ERROR if reason.status >= 500 else Level.WARNING
             event = "request failed" if seen.attempts else "request refused"
         if self._access.is_enabled(level):
-            own = part(self._access.style, _request_fields(seen, reason))
+            own = part(self._access.style, self._fields(seen, reason))
             self._access.write(level, event, (parties, own))
+
+    def _fields(self, seen: RequestObservation, reason: Reason | None) -> dict[str, Value]:
+        text = self._text
+        fields: dict[str, Value] = {"src.addr": text(seen.source), "dst.addr": text(seen.target)}
+        if seen.attempts:
+            fields["dst.endpoint"] = text(seen.attempts[-1].address)
+        fields.update(_request_fields(seen, reason))
+        return fields
+
+    def _text(self, address: SocketAddress) -> str:
+        known = self._addresses.get(id(address))
+        if known is None:
+            if len(self._addresses) >= _MOST_ADDRESSES:
+                self._addresses.clear()
+            known = self._addresses[id(address)] = address, str(address)
+        return known[1]
 
 
 def _party_fields(seen: RequestObservation) -> dict[str, Value]:
@@ -205,10 +225,7 @@ def _party_fields(seen: RequestObservation) -> dict[str, Value]:
 
 def _request_fields(seen: RequestObservation, reason: Reason | None) -> dict[str, Value]:
     notes, attempts, origin = seen.notes, seen.attempts, seen.notes.origin
-    fields: dict[str, Value] = {"src.addr": str(seen.source), "dst.addr": str(seen.target)}
-    if attempts:
-        fields["dst.endpoint"] = str(attempts[-1].address)
-    fields |= {
+    fields: dict[str, Value] = {
         "protocol": "grpc" if notes.is_grpc else seen.version.value,
         "method": _cut(seen.method, _LONGEST_METHOD),
         "authority": _cut(seen.authority, _LONGEST_AUTHORITY),
