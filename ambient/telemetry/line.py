@@ -64,9 +64,7 @@ def part(style: Format, fields: Mapping[str, Value]) -> str:
         case Format.TEXT:
             return "".join([f" {_key(key)}={_word(value)}" for key, value in fields.items()])
         case Format.JSON:
-            return _escape_delete(
-                "".join([f",{_name(key)}:{_json(value)}" for key, value in fields.items()])
-            )
+            return _escape_delete("".join([f",{_name(key)}:{_json(value)}" for key, value in fields.items()]))
 
 
 def joined(style: Format, at: datetime, level: Level, event: str, parts: Iterable[str]) -> bytes:
