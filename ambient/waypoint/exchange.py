@@ -436,7 +436,7 @@ class Exchange:
             if text is None and isinstance(balancer.key, HashCookie) and balancer.key.ttl is not None:
                 text = _request_id()
                 told = Edit(added=session.made(balancer.key, text))
-                send = self._send = replace(send, response=send.response.then(told))
+                send = self._send = send._replace(response=send.response.then(told))
             self._place = None if text is None else place_on_ring(text)
         persistence = send.persistence or cluster.policy.persistence
         if persistence is not None:

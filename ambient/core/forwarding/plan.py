@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ambient.core.authorize import Allowed, Denied
 from ambient.core.authorize_request import RequestFacts, Token, authorize_request
@@ -130,9 +130,8 @@ class Answered:
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """The request goes to an endpoint of a service, after ``delay`` seconds."""
+class Send(NamedTuple):
+    """The request goes to an endpoint of a service, after ``delay`` seconds. A tuple, since one is made for each."""
 
     head: RequestHead
     service: str
@@ -302,8 +301,7 @@ def _key(key: LimitKey, client: Client, headers: Mapping[str, str], token: Token
             return value if isinstance(value, str) else "" if value is None else repr(value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """What the steps before the rule have for the request and for its response."""
 
     client: Headers

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from immutables import Map
 
@@ -31,9 +30,8 @@ _LEAST_WARM: Final = 0.1
 """The part of its share that a new endpoint gets at once. Source: Envoy's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is particular to one request."""
+class Wish(NamedTuple):
+    """What is particular to one request. A tuple, since one is made for each."""
 
     out: frozenset[str] = frozenset()
     """Endpoints that are left out, by uid: the same object while they do not change."""
