@@ -60,8 +60,14 @@ def _case(results: Results, case: Case) -> Table:
 
 
 def _ratios(values: dict[str, Values], against: list[str]) -> list[str]:
-    found = (values[OURS].over(values[peer]) for peer in against)
-    return ["" if value is None else f"{value:.2f}" for value in found]
+    return [_ratio(values[OURS].ratios(values[peer])) for peer in against]
+
+
+def _ratio(found: Values) -> str:
+    if not found:
+        return ""
+    ratio = f"{found.median:.2f}"
+    return ratio if len(found) == 1 else f"{ratio} [{found.least:.2f}…{found.most:.2f}]"
 
 
 def _cell(values: Values, *, spread: bool = True) -> str:

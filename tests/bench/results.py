@@ -43,8 +43,14 @@ class Values:
 
     def over(self, other: Self) -> float | None:
         """The median of the quotients of rounds that stood next to each other: what slows both is out of it."""
-        pairs = [self.by_round[n] / other.by_round[n] for n in self.by_round if other.by_round.get(n)]
-        return median(pairs) if pairs else None
+        pairs = self.ratios(other)
+        return median(pairs.by_round.values()) if pairs else None
+
+    def ratios(self, other: Self) -> Values:
+        """The quotients of rounds that stood next to each other."""
+        return Values(
+            {n: self.by_round[n] / other.by_round[n] for n in self.by_round if other.by_round.get(n)}
+        )
 
     def beyond(self, other: Self) -> float | None:
         """As ``over``, for differences."""

@@ -85,6 +85,21 @@ ROWS: Final = (
     Row("CPU per GB, 8 connections, down", "s", _cost("bulk-8-down"), False),
     Row("CPU per 1,000 requests, 32 connections", "s", _cost("rps-32"), False),
     Row("CPU per 1,000 new connections, 32 at a time", "s", _cost("new-32"), False),
+    *(
+        row
+        for what, case in (
+            ("HTTP/1.1, 128 B", "h1-small"),
+            ("HTTP/1.1, 64 KB", "h1-large"),
+            ("HTTP/2, 128 B", "h2-small"),
+            ("HTTP/2, 64 KB", "h2-large"),
+            ("unary gRPC", "grpc"),
+        )
+        for row in (
+            Row(f"waypoint, {what}, 32 connections", "1/s", _figure(f"waypoint-{case}-32", RATE), True),
+            Row(f"waypoint, {what}, 32 connections, p99", "ms", _figure(f"waypoint-{case}-32", "p99"), False),
+            Row(f"waypoint, {what}, CPU per request", "µs", _cost(f"waypoint-{case}-32"), False),
+        )
+    ),
     Row("memory (PSS), idle", "MB", _figure("memory", "PSS, idle"), False),
     Row("memory (PSS), 256 connections", "MB", _figure("memory", "PSS, 256 connections"), False),
 )  # fmt: skip

@@ -102,5 +102,15 @@ TARGETS: Final = (
     _cost("CPU per GB, 8 connections, down", "bulk-8-down", 1.3),
     _cost("CPU per GB, 1 connection, up", "bulk-1-up", 1.3),
     _cost("CPU per GB, 8 connections, up", "bulk-8-up", 1.3),
+    *(
+        _cost(f"waypoint, CPU per request, {what}", f"waypoint-{case}-32", 1.5)
+        for what, case in (
+            ("HTTP/1.1, 128 B", "h1-small"),
+            ("HTTP/1.1, 64 KB", "h1-large"),
+            ("HTTP/2, 128 B", "h2-small"),
+            ("HTTP/2, 64 KB", "h2-large"),
+            ("unary gRPC", "grpc"),
+        )
+    ),
     _share("busiest of 2 workers, 8 tunnels", 65),
 )
