@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import merge
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from immutables import Map
@@ -85,7 +85,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     """By name in lower case; values of one name joined by commas."""
 
-    @cached_property
+    @property
     def bare_path(self) -> str:
         """Without the query."""
         return self.path.partition("?")[0]
@@ -115,8 +115,7 @@ class Request:
                 return self.headers.get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """What is done."""
 
     rule: RouteRule | None
