@@ -6,20 +6,20 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 from hostile.measure import Cost
-from hostile.waypoint import Answer, Scene, asked, everything, scene as made
+from hostile.waypoint import Answer, Scene, asked, everything
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")
+
+
+@pytest.fixture
+def scene(behind_a_waypoint: Scene) -> Scene:
+    return behind_a_waypoint
+
+
 HOST = b"host: server"
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with made(["server", "undeclared"]) as one:
-        yield one
 
 
 def post(*lines: bytes, body: bytes = b"") -> bytes:

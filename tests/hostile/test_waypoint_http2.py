@@ -32,18 +32,19 @@ from hostile.frames import (
     window_update,
 )
 from hostile.measure import Cost
-from hostile.waypoint import Scene, asked, scene as made
+from hostile.waypoint import Scene, asked
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")
+
+
+@pytest.fixture
+def scene(behind_a_waypoint: Scene) -> Scene:
+    return behind_a_waypoint
+
+
 CRLF = "\r\n"
-
-
-@pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with made(["server", "undeclared"]) as one:
-        yield one
 
 
 def fields(path: str = "/MARK", **changed: str | None) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from topology.process import Process
     from topology.waypoint import Replica
 
-_numbers = itertools.count(1)
+_words = itertools.product(b"0123456789abcdefghijklmnopqrstuvwxyz", repeat=3)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Scene:
 
     def mark(self) -> bytes:
         """A word of four letters that is in nothing else; no request's id has its first."""
-        return f"q{next(_numbers):03}".encode()
+        return b"q" + bytes(next(_words))
 
     def heard(self, mark: bytes) -> str:
         """What the server was sent on connections on which it was sent this too.
@@ -143,7 +143,7 @@ class Scene:
 
 @contextmanager
 def scene(services: Sequence[str], *more: objects.Object) -> Iterator[Scene]:
-    """With these services, which all have the same server and speak HTTP, and objects."""
+    """With these services, which all speak HTTP, and objects. All have the same server, or ``NAME=APP`` that of a label."""
     with Topology() as topology:
         mesh = Mesh(topology)
         mesh.apply(
@@ -153,9 +153,10 @@ def scene(services: Sequence[str], *more: objects.Object) -> Iterator[Scene]:
             objects.peer_authentication("shop", "STRICT"),
             objects.waypoint("shop"),
         )
-        addresses = {name: f"203.0.113.{number}" for number, name in enumerate(services, start=10)}
+        apps = {name: app or "server" for name, _, app in (service.partition("=") for service in services)}
+        addresses = {name: f"203.0.113.{number}" for number, name in enumerate(apps, start=10)}
         made = [
-            objects.service("shop", name, [address], {80: 8080}, {"app": "server"})
+            objects.service("shop", name, [address], {80: 8080}, {"app": apps[name]})
             for name, address in addresses.items()
         ]
         for one in made:

@@ -28,6 +28,7 @@ LOGGED = {
     "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "answer": "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)%",
     "authority": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(:PATH)%",
     "baggage": "%REQ(BAGGAGE)%",
     "forwarded": "%REQ(FORWARDED)%",
     "traceparent": "%REQ(TRACEPARENT)%",
