@@ -137,6 +137,19 @@ def run(
             metavar="HOST:PORT",
         ),
     ] = None,
+    tell_identity: Annotated[
+        bool,
+        typer.Option(
+            "--tell-identity", help="Tell applications their clients' identities: x-forwarded-client-cert."
+        ),
+    ] = False,
+    trust_forwarded: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Identity of a client, such as an ingress gateway, whose x-forwarded-for is kept; may be repeated.",
+            metavar="SPIFFE-URI",
+        ),
+    ] = None,
     drain_seconds: DrainSeconds = program.DRAIN_SECONDS,
 ) -> None:
     """Be a replica of a waypoint, here or anywhere that nodes can reach."""
@@ -181,6 +194,7 @@ def run(
             listen=start.listening(listen or ()),
             capacity=start.capacity(memory, most_connections),
             otlp=None if otlp is None else Collector.parse(otlp),
+            introductions=start.introductions(trust_forwarded or (), tells_identity=tell_identity),
         )
         asyncio.run(main.serve(settings))
 

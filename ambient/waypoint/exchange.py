@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ambient.core import request_observation as observed
 from ambient.core.forwarding import grpc, session
 from ambient.core.forwarding.answer import Answer, refuse, written
-from ambient.core.forwarding.client import Client
+from ambient.core.forwarding.client import Client, Introductions
 from ambient.core.forwarding.destination import Missing, speaks_http2
 from ambient.core.forwarding.edits import Edit
 from ambient.core.forwarding.outcome import is_failure
@@ -62,6 +62,7 @@ _MIRROR_SECONDS: Final = 15.0
 """For a copy of a request, where its route sets no time."""
 _DRAIN_SECONDS: Final = 1.0
 _UNTOLD: Final = Telemetry()
+_STRANGERS: Final = Introductions()
 _NO_TRIES: Final[frozenset[str]] = frozenset()
 
 _OF_CLIENT: Final = {
@@ -106,15 +107,11 @@ class Exchanges:
         requests: Observer,
         verify: Callable[[tuple[JwtRule, ...], RequestHead], Verified | Unverified],
         *,
-        tells_identity: bool = False,
-        trusted: frozenset[str] = frozenset(),
+        introductions: Introductions = _STRANGERS,
         clock: Callable[[], float] = time.monotonic,
         overloaded: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``tells_identity``: applications are told of their clients' (XFCC); ``trusted``: whose word on theirs is passed on.
-
-        ``overloaded`` says why no request is to be taken on, or None.
-        """
+        """``overloaded`` says why no request is to be taken on, or None."""
         self.world, self.upstreams, self.requests = world, upstreams, requests
         self.loop = asyncio.get_running_loop()
         self.clock = clock
@@ -122,7 +119,7 @@ class Exchanges:
         self.kept = 0
         """Bytes of bodies that are kept for another try, or until there is a first."""
         self.guards, self.overloaded = guards, overloaded
-        self._tells_identity, self._trusted = tells_identity, trusted
+        self._introductions = introductions
         self._planners: dict[str, Planner] = {}
         self._verify = verify
 
@@ -144,14 +141,14 @@ class Exchanges:
 
     def visit(self, arrival: Arrival, *, http2: bool) -> Visit:
         """A client's connection, whose requests are to be told to it."""
-        own = self.world.contexts
+        own, introductions = self.world.contexts, self._introductions
         client = Client.of(
             arrival.identity,
             arrival.source,
             arrival.target,
             arrival.caller,
-            by=str(own.identity) if self._tells_identity and own is not None else "",
-            is_trusted=str(arrival.identity) in self._trusted,
+            by=str(own.identity) if introductions.tells_identity and own is not None else "",
+            is_trusted=str(arrival.identity) in introductions.trusted,
         )
         return Visit(self, arrival, client, http2=http2)
 

@@ -27,7 +27,7 @@ from ambient.telemetry.spans import read_spans
 from ambient.waypoint.keys import Keys
 from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.replica import Replica
-from ambient.waypoint.settings import TRACED, Settings
+from ambient.waypoint.settings import TELLING, TRACED, Settings
 from ambient.waypoint.status import Status
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Parent(parent.Parent):
             settings.uid,
             *(str(limit or "") for limit in (settings.capacity.memory, settings.capacity.connections)),
             TRACED if settings.otlp is not None else "",
+            TELLING if settings.introductions.tells_identity else "",
+            *sorted(settings.introductions.trusted),
         )
         self._own, self._listeners = settings, listeners
         self._ledger, self._ledger_memory = Ledger.make(settings.workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ambient.core.forwarding.client import Introductions
 from ambient.core.waypoint import service_key
 from ambient.member import parent
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 TRACED: Final = "traced"
 """What a parent with a collector for spans says to its workers."""
+TELLING: Final = "identity"
+"""What it says to them if applications are told of their clients' identities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Settings(parent.Settings):
     capacity: Capacity
     otlp: Collector | None = None
     """Who takes spans of requests."""
+    introductions: Introductions = Introductions()  # noqa: RUF009
 
     @property
     def waypoint(self) -> str:

@@ -10,8 +10,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ambient.core.errors import ConfigError
+from ambient.core.errors import ConfigError, InvalidIdentity
+from ambient.core.forwarding.client import Introductions
 from ambient.core.model.address import IpAddress, SocketAddress, unmapped
+from ambient.core.model.identity import SpiffeId
 from ambient.core.overload import Capacity
 from ambient.core.ports import HBONE_PORT
 from ambient.kernel import netlink, process
@@ -68,6 +70,14 @@ def addresses(given: Sequence[str]) -> tuple[IpAddress, ...]:
     if not found:
         raise ConfigError("this machine has no address that nodes could reach; give one with --address")
     return found
+
+
+def introductions(trusted: Sequence[str], *, tells_identity: bool) -> Introductions:
+    """What applications are told of their clients."""
+    try:
+        return Introductions(tells_identity, frozenset(str(SpiffeId.parse(one)) for one in trusted))
+    except InvalidIdentity as error:
+        raise ConfigError(f"--trust-forwarded: {error}") from error
 
 
 def listening(given: Sequence[str]) -> tuple[SocketAddress, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ambient.core.forwarding.client import Introductions
 from ambient.core.forwarding.token_checks import TokenChecks
 from ambient.core.overload import Capacity
 from ambient.core.snapshot import Snapshot
@@ -35,7 +36,7 @@ from ambient.waypoint.keys import KeyRings
 from ambient.waypoint.ledger import Ledger
 from ambient.waypoint.load import Load
 from ambient.waypoint.serving import Serving
-from ambient.waypoint.settings import TRACED
+from ambient.waypoint.settings import TELLING, TRACED
 from ambient.waypoint.upstream import Upstreams
 from ambient.waypoint.world import World
 
@@ -59,6 +60,7 @@ class Worker(worker.Worker[Call]):
         waypoint: str,
         uid: str,
         capacity: Capacity,
+        introductions: Introductions,
         *,
         traced: bool,
     ) -> None:
@@ -77,7 +79,7 @@ class Worker(worker.Worker[Call]):
         self._spans = SpanQueue()
         self._told_dropped = 0
         self._requests = Requests(self._counts, access, self._spans if traced else None)
-        self._dialer = dialer
+        self._dialer, self._introductions = dialer, introductions
         self._upstreams: Upstreams | None = None
         self._serving: Serving | None = None
         """None before it knows what its siblings know."""
@@ -169,6 +171,7 @@ class Worker(worker.Worker[Call]):
             guards,
             self._requests,
             tokens.check,
+            introductions=self._introductions,
             overloaded=self._load.why_no_request,
         )
         self._serving = Serving(exchanges, self.end_if_idle)
@@ -197,9 +200,10 @@ class Worker(worker.Worker[Call]):
 
 
 def _made(index: int, channel: str, access: AccessLog, own: list[str]) -> Worker:
-    waypoint, uid, memory, connections, traced = own
+    waypoint, uid, memory, connections, traced, telling, *trusted = own
     capacity = Capacity(int(memory) if memory else None, int(connections) if connections else None)
-    return Worker(index, channel, access, waypoint, uid, capacity, traced=traced == TRACED)
+    introductions = Introductions(telling == TELLING, frozenset(trusted))
+    return Worker(index, channel, access, waypoint, uid, capacity, introductions, traced=traced == TRACED)
 
 
 if __name__ == "__main__":

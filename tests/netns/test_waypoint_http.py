@@ -211,7 +211,7 @@ def world() -> Iterator[World]:
         sockets.popen(sys.executable, "-u", APPS / "sockets.py", "8080").wait_for_line(event="listening")
         servers["sockets"] = two.add(sockets, "shop", "server", labels={"app": "sockets"})
         servers["two"] = two.add(pod, "shop", "server", labels={"app": "two"})
-        waypoint = mesh.waypoint("shop", on=[two])
+        waypoint = mesh.waypoint("shop", on=[two], flags=["--tell-identity"])
         mesh.settle(client, *servers.values())
         for node in mesh.nodes:
             for replica in waypoint.replicas:
@@ -220,7 +220,16 @@ def world() -> Iterator[World]:
 
 
 def test_requests_reach_both_servers_and_tell_who_asks(world: World) -> None:
-    seen = world.ask("server", "/a//b/../c?d=1", "--count", 40, "--header", "x-forwarded-for: 1.2.3.4")
+    seen = world.ask(
+        "server",
+        "/a//b/../c?d=1",
+        "--count",
+        40,
+        "--header",
+        "x-forwarded-for: 1.2.3.4",
+        "--header",
+        "x-forwarded-client-cert: URI=spiffe://x",
+    )
     assert seen["statuses"] == {"200": 40}
     assert set(seen["servers"]) == {"v1", "v2"}
     answer = seen["answers"][0]["seen"]
@@ -228,6 +237,8 @@ def test_requests_reach_both_servers_and_tell_who_asks(world: World) -> None:
     headers = dict(answer["headers"])
     assert headers["x-forwarded-for"] == str(world.client.pod.v4)
     assert headers["host"] == VIPS["server"]
+    told = f"By={world.replica.identity};URI={world.client.identity}"
+    assert headers["x-forwarded-client-cert"] == told
     line = world.replica.wait_for_access(message="request complete", dst__service=key("server"))
     assert line["src.identity"] == world.client.identity
     assert line["status"] == 200

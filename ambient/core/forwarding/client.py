@@ -43,6 +43,16 @@ behind an ingress it is all that an application has to know that its user came b
 
 
 @dataclass(frozen=True, slots=True)
+class Introductions:
+    """What applications are told of their clients, besides the address."""
+
+    tells_identity: bool = False
+    """In ``x-forwarded-client-cert``."""
+    trusted: frozenset[str] = frozenset()
+    """SPIFFE URIs of clients that say for whom they ask, as ingress gateways do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """One connection of a client, as every request on it is judged."""
 
