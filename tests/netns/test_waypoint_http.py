@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -263,10 +264,10 @@ def test_a_header_leads_to_a_subset(world: World) -> None:
 
 
 def test_weights_divide_requests(world: World) -> None:
-    """Nine in ten; of 1,000 the share is outside 0.87 to 0.93 less than once in 700 times."""
+    """Nine in ten; of 1,000 the share is further off than five deviations less than once in a million times."""
     servers = world.ask("canary", "/", "--count", 1000, "--at-once", 8)["servers"]
     assert sum(servers.values()) == 1000
-    assert 870 <= servers["v1"] <= 930
+    assert abs(servers["v1"] - 900) <= 5 * math.sqrt(1000 * 0.1 * 0.9)
 
 
 def test_failures_are_tried_again(world: World) -> None:
@@ -277,11 +278,11 @@ def test_failures_are_tried_again(world: World) -> None:
 
 
 def test_a_request_that_takes_too_long_is_answered(world: World) -> None:
-    seen = world.ask("retried", "/sleep/5")
+    seen = world.ask("retried", "/sleep/20")
     (answer,) = seen["answers"]
     assert answer["status"] == 504
     assert dict(answer["headers"])["x-ambient-error"] == "timed_out"
-    assert 1.0 <= seen["seconds"] < 4.0
+    assert 1.0 <= seen["seconds"] < 20.0
 
 
 def test_routes_rewrite_redirect_and_end(world: World) -> None:
@@ -311,9 +312,9 @@ def test_faults_are_injected(world: World) -> None:
 
 def test_limits_hold_for_all_workers_together(world: World) -> None:
     """One connection, which is busy, and one request that may wait for it: of three more, two are turned away."""
-    first = world.client.pod.start("ask", VIPS["narrow"], 80, "--path", "/sleep/5?first")
+    first = world.client.pod.start("ask", VIPS["narrow"], 80, "--path", "/sleep/8?first")
     world.replica.wait(
-        lambda: any(line.get("path") == "/sleep/5?first" for one in world.web for line in one.lines()),
+        lambda: any(line.get("path") == "/sleep/8?first" for one in world.web for line in one.lines()),
         "the first request",
     )
     seen = world.ask("narrow", "/", "--count", 3, "--at-once", 3)
