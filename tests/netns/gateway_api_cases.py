@@ -155,7 +155,7 @@ def _told(path: str, status: int, location: str) -> Ask:
 
 
 _TOLD_SET: Final = edit("ResponseHeaderModifier", set={"X-Header-Set": "set"})
-_EDITS: Final = {
+_EDITS: Final[dict[str, dict[str, Any]]] = {
     "/set": {"set": {"X-Header-Set": "set-overwrites-values"}},
     "/add": {"add": {"X-Header-Add": "add-appends-values"}},
     "/remove": {"remove": ["X-Header-Remove"]},

@@ -23,7 +23,8 @@ def main() -> None:
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(*asked["to"], timeout=20)
+    host, port = asked["to"]
+    connection = http.client.HTTPConnection(host, port, timeout=20)
     try:
         connection.request("GET", asked["path"], headers={"host": asked["host"], **asked["headers"]})
         response = connection.getresponse()

@@ -6,6 +6,7 @@ import argparse
 import queue
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -28,7 +29,7 @@ def main() -> None:
         ("client_stream", client_stream),
         ("conversation", conversation),
     ):
-        found[name] = outcome(lambda call=call: call(channel))
+        found[name] = outcome(partial(call, channel))
     say(event="called", **found)
 
 

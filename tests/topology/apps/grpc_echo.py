@@ -11,7 +11,7 @@ import grpc
 from common import say
 
 
-class Echo(grpc.GenericRpcHandler):
+class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -79,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.released.wait()
             case ["large", size]:
                 content = b"x" * int(size)
+            case _:
+                pass
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))

@@ -27,7 +27,8 @@ def main() -> None:
         while data := connection.recv(65536):
             for event in machine.receive_data(data):
                 if isinstance(event, RequestReceived):
-                    heads[event.stream_id], sizes[event.stream_id] = dict(event.headers), 0
+                    heads[event.stream_id] = {str(name): str(value) for name, value in event.headers}
+                    sizes[event.stream_id] = 0
                 elif isinstance(event, DataReceived):
                     sizes[event.stream_id] += len(event.data)
                     machine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
