@@ -19,6 +19,9 @@ from ambient.net.relay import End
 LOOK_SECONDS: Final = 10.0
 """How often a socket is asked for its fault. One that is held does not read, and one that reads is told of its fault
 but once, when more may be queued than is read at once: uvloop does not watch it any longer then."""
+SOON_SECONDS: Final = 0.25
+"""So soon after something was read it is read again: a fault that came with the last bytes was told of together with
+them, and is not again."""
 _HIGH_WATER: Final = 64 * 1024
 """Bytes that may wait in an end before the other is held."""
 _read: Final = memoryview(bytearray(256 * 1024))
@@ -38,6 +41,7 @@ class SocketEnd(End):
         "_gone",
         "_held",
         "_looking",
+        "_looks_soon",
         "_loop",
         "_queued",
         "_reading",
@@ -60,6 +64,7 @@ class SocketEnd(End):
         self._started = self._held = self._reading = self._full = False
         self._finishing = self._closing = self._gone = False
         self._looking: asyncio.TimerHandle | None = None
+        self._looks_soon = False
 
     def start(self) -> None:
         self._started = True
@@ -167,6 +172,8 @@ class SocketEnd(End):
             # A socket with a fault is not watched any longer, whatever it still has.
             self._again = True
             self._loop.call_soon(self._read_again)
+        elif not (self._looks_soon or self._gone):
+            self._look_soon()
 
     def _read_again(self) -> None:
         self._again = False
@@ -222,6 +229,17 @@ class SocketEnd(End):
 
     def _look_later(self) -> None:
         self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look_soon(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looks_soon = True
+        self._looking = self._loop.call_later(SOON_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks_soon = False
+        self._look_later()
+        self._readable()
 
     def _look(self) -> None:
         fault = sockets.fault_of(self._sock)

@@ -545,6 +545,26 @@ def test_a_reset_behind_more_bytes_than_are_read_at_once_is_noticed(monkeypatch:
     run(scenario())
 
 
+def test_a_reset_that_comes_with_the_last_bytes_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "LOOK_SECONDS", 1000)
+
+    async def scenario() -> None:
+        for _ in range(10):
+            ended: list[Relay] = []
+            one, near = await paired(rude=False, open_ended=True)
+            other, far = await paired(rude=False, open_ended=True)
+            Relay(near, far, ended.append).start()
+            await asyncio.sleep(0.02)
+            one.sendall(b"the last")
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+            await until(lambda ended=ended: len(ended) == 1)
+            assert ended[0].error == "connection reset by peer"
+            other.close()
+
+    run(scenario())
+
+
 def test_a_half_close_for_a_client_that_is_gone_is_its_own_end_and_nobody_elses() -> None:
     async def scenario() -> None:
         ended: list[Relay] = []
