@@ -233,7 +233,10 @@ def test_a_header_leads_to_the_second_version(world: World) -> None:
 
 
 def test_connections_and_waiting_requests_are_limited(world: World) -> None:
-    """A hundred connections, all in use; a hundred requests that wait for one; and whoever comes after them is told."""
+    """A hundred connections, all in use; a hundred requests that wait for one; and whoever comes after them is told.
+
+    A connection of HTTP/1.1 carries one request at once, so as many as the server holds are in use.
+    """
 
     def hold(client: str, count: int) -> Process:
         return world.start(client, "/hold", *CANARY, "--count", count, "--at-once", count, "--timeout", 60)
@@ -251,7 +254,6 @@ def test_connections_and_waiting_requests_are_limited(world: World) -> None:
     assert {line["reason"] for line in refused} == {"too_many_pending"}
     assert len(world.asked(path="/hold")) == CONNECTIONS
     world.servers["v2"].signal(signal.SIGUSR1)
-    assert world.servers["v2"].wait_for_line(event="released")["most_open"] == CONNECTIONS
     statuses = Counter[str]()
     for process in (*holding, *waiting):
         (asked,) = process.finished(60)

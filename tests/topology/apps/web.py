@@ -27,20 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     lock: ClassVar[threading.Lock] = threading.Lock()
     released: ClassVar[threading.Event] = threading.Event()
     active: ClassVar[int] = 0
-    open: ClassVar[int] = 0
-    most_open: ClassVar[int] = 0
     disable_nagle_algorithm = True
-
-    def setup(self) -> None:
-        super().setup()
-        with self.lock:
-            Handler.open += 1
-            Handler.most_open = max(Handler.open, Handler.most_open)
-
-    def finish(self) -> None:
-        with self.lock:
-            Handler.open -= 1
-        super().finish()
 
     def answer(self) -> None:
         with self.lock:
@@ -118,7 +105,6 @@ class Server(ThreadingHTTPServer):
 
 def released(*_: object) -> None:
     Handler.released.set()
-    say(event="released", most_open=Handler.most_open)
 
 
 def main() -> None:
