@@ -7,6 +7,7 @@ that it was asked would miss these bounds by far.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,9 +33,10 @@ from hostile.frames import (
     window_update,
 )
 from hostile.measure import Cost
-from hostile.waypoint import Scene, asked
+from hostile.waypoint import Scene, asked, everything
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
+from topology.namespace import entered
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")
 
@@ -323,3 +325,84 @@ def test_rapid_resets_of_tunnels_cost_little(scene: Scene) -> None:
             caller.hear(0)
         caller.outcome()
         caller.close()
+
+
+# ---- callers of the waypoint itself, past every node proxy
+
+TUNNELS: dict[str, tuple[str, bool]] = {
+    # what is asked for, and whether there is such a tunnel
+    "service": ("SERVICE:80", True),
+    "service-by-name": ("server.shop.svc.cluster.local:80", True),
+    "another-port-of-it": ("SERVICE:8081", True),
+    "the-server-itself": ("SERVER:8080", False),
+    "the-server-s-node": ("SERVER:15008", False),
+    "the-caller-itself": ("ATTACKER:80", False),
+    "itself": ("WAYPOINT:80", False),
+    "its-own-tunnels": ("WAYPOINT:15008", False),
+    "its-admin-page": ("WAYPOINT:15020", False),
+    "its-admin-page-from-inside": ("127.0.0.1:15020", False),
+    "its-admin-page-from-inside-by-ipv6": ("[::1]:15020", False),
+    "its-admin-page-in-ipv6-of-ipv4": ("[::ffff:127.0.0.1]:15020", False),
+    "any-address": ("0.0.0.0:15020", False),
+    "localhost": ("localhost:15020", False),
+    "control-plane": ("CONTROL:15012", False),
+    "metadata-of-a-cloud": ("169.254.169.254:80", False),
+    "outside": ("203.0.113.99:80", False),
+    "nowhere": ("nowhere.shop.svc.cluster.local:80", False),
+    "no-port": ("SERVICE", False),
+    "port-0": ("SERVICE:0", False),
+    "user": ("a@SERVICE:80", False),
+    "path": ("SERVICE:80/x", False),
+}
+
+
+@pytest.mark.parametrize(("asked_for", "is_there"), list(TUNNELS.values()), ids=TUNNELS)
+def test_a_waypoint_is_the_way_to_what_is_behind_it_alone(
+    scene: Scene, asked_for: str, is_there: bool
+) -> None:
+    for name, address in (
+        ("SERVICE", scene.addresses["server"]),
+        ("SERVER", scene.server.pod.v4),
+        ("ATTACKER", scene.attacker.v4),
+        ("WAYPOINT", scene.replica.pod.v4),
+        ("CONTROL", scene.mesh.host.v4),
+    ):
+        asked_for = asked_for.replace(name, str(address))
+    caller = Caller(scene.attacker, scene.replica.pod.v4, true_context(scene.mesh, CLIENT_URI))
+    caller.say(request(1, [(":method", "CONNECT"), (":authority", asked_for)]))
+    heard = hear(caller, lambda it: 1 in it.statuses or 1 in it.resets)
+    caller.close()
+    if is_there:
+        assert heard.statuses == {1: [200]}
+    else:
+        assert 1 in heard.resets or heard.statuses[1][0] >= 400
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        pytest.param("spiffe://cluster.local/node/one", id="node"),
+        pytest.param("spiffe://other.domain/ns/shop/sa/client", id="other-trust-domain"),
+        pytest.param("spiffe://cluster.local/ns/shop", id="half-a-name"),
+    ],
+)
+def test_a_caller_without_an_identity_of_the_mesh_is_not_heard(scene: Scene, identity: str) -> None:
+    mark = scene.mark().decode()
+    authority = f"{scene.addresses['server']}:80"
+    try:
+        caller = Caller(scene.attacker, scene.replica.pod.v4, true_context(scene.mesh, identity))
+    except OSError:
+        return
+    caller.say(request(1, [(":method", "CONNECT"), (":authority", authority)]))
+    caller.say(frame(DATA, 1, f"GET /{mark} HTTP/1.1\r\nhost: server\r\n\r\n".encode()))
+    assert caller.outcome() == "ended"
+    caller.close()
+    assert scene.heard(mark.encode()) == ""
+
+
+def test_a_caller_without_a_certificate_is_not_heard(scene: Scene) -> None:
+    with entered(scene.attacker.netns):
+        plain = socket.create_connection((str(scene.replica.pod.v4), 15008), timeout=10)
+    with plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nhost: server\r\n\r\n")
+        assert everything(plain).data[:4] != b"HTTP"
