@@ -467,7 +467,7 @@ class Exchange:
             self._fail(refuse(chosen.reason, chosen.detail))
             return
         place = chosen.place
-        if not cluster.begin(place):
+        if not cluster.begin(chosen, now):
             self._fail(refuse(Reason.TOO_MANY_REQUESTS, f"{cluster.service} has as many requests as it may"))
             return
         self.tries += 1
@@ -1004,7 +1004,7 @@ class Mirror:
         )
         now = clock()
         chosen = None if send.head.upgrade else cluster.choose(Wish, now, http2=http2)
-        if chosen is None or isinstance(chosen, Missing) or not cluster.begin(chosen.place):
+        if chosen is None or isinstance(chosen, Missing) or not cluster.begin(chosen, now):
             return None
         place = chosen.place
         head = replace(send.head, authority=_shadow(send.head.authority), expects_continue=False)

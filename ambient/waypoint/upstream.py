@@ -201,6 +201,8 @@ class Cluster:
         if place is None:
             where = destination(endpoint, service, self._port, own)
             if isinstance(where, Missing):
+                if isinstance(admission, Probe):
+                    guard.abandoned(endpoint.uid, admission, now)
                 return where
             place = self._places[endpoint.uid, http2] = Place(self, where, http2=http2)
         return Chosen(place, admission if isinstance(admission, Probe) else None)
@@ -256,9 +258,12 @@ class Cluster:
 
     # Requests
 
-    def begin(self, place: Place) -> bool:
+    def begin(self, chosen: Chosen, now: float) -> bool:
         """A request goes to an endpoint; False: there are too many already."""
+        place = chosen.place
         if not self.guard.take(Kind.REQUEST):
+            if chosen.probe is not None:
+                self.guard.abandoned(place.uid, chosen.probe, now)
             return False
         if place.destination.endpoint is not None:
             self._balancer.begin(place.destination.endpoint)
@@ -370,8 +375,9 @@ class Cluster:
         self.guard.give(Kind.CONNECTION)
 
     def _tell_waiters(self, place: Place, reason: Reason, detail: str) -> None:
-        waiters, place.waiters = place.waiters, deque()
-        for waiter in waiters:
+        # What is told to one may have another withdraw, which must be found where it waits.
+        while place.waiters:
+            waiter = place.waiters.popleft()
             self._waits_no_more()
             waiter.unconnected(reason, detail)
 

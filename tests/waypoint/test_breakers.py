@@ -9,6 +9,7 @@ from typing import Any
 
 from waypoint.stage import API, GET, OK, Stage, endpoint, settle, travels
 
+from ambient.core.forwarding.destination import Missing
 from ambient.core.forwarding.reason import Reason
 from ambient.core.model.route import (
     Backend,
@@ -22,7 +23,11 @@ from ambient.core.model.route import (
     ServiceRoutes,
     Unmatched,
 )
-from ambient.core.model.traffic import Accrual, Outlier, TrafficPolicies, TrafficPolicy
+from ambient.core.model.traffic import Accrual, ConnectionLimits, Outlier, TrafficPolicies, TrafficPolicy
+from ambient.core.resilience.balance.balancer import Wish
+from ambient.core.resilience.gauge import Kind
+from ambient.core.resilience.retry import Answered
+from ambient.net.http import HttpClient
 
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
 RULE = RouteRule(
@@ -108,3 +113,50 @@ async def test_a_probe_whose_client_leaves_leaves_room_for_another():
         end.take()
     await asyncio.sleep(1.1)
     assert await ask(stage) == (FIRST, 200)
+
+
+@travels
+async def test_a_probe_that_a_limit_keeps_back_leaves_room_for_another():
+    accrual = Accrual(consecutive_failures=1, least_penalty=timedelta(seconds=1), jitter_ratio=0.0)
+    stage = Stage(routes(accrual=accrual, limits=ConnectionLimits(requests=1)), endpoints=1)
+    busy, kept_back = stage.client(), stage.client()
+    busy.say(GET)
+    await settle()
+    guard = stage.upstreams.cluster(API.key, 80, "", "").guard
+    guard.heard(FIRST, Answered(500), 1, stage.exchanges.clock())
+    await asyncio.sleep(1.1)
+    kept_back.say(GET)
+    await settle()
+    assert stage.records[-1].reason is Reason.TOO_MANY_REQUESTS
+    stage.ends[0].take()
+    stage.ends[0].say(OK)
+    await settle()
+    assert await ask(stage) == (FIRST, 200)
+
+
+@travels
+async def test_who_hears_that_there_is_no_connection_may_have_another_stop_waiting():
+    stage = Stage(routes(), endpoints=1)
+    cluster = stage.upstreams.cluster(API.key, 80, "", "")
+    chosen = cluster.choose(Wish, stage.exchanges.clock(), http2=False)
+    assert not isinstance(chosen, Missing)
+    told: list[str] = []
+
+    class Waiting:
+        def __init__(self, name: str, other: Waiting | None = None) -> None:
+            self.name, self.other = name, other
+
+        def connected(self, client: HttpClient) -> None:
+            raise AssertionError("nobody connects")
+
+        def unconnected(self, reason: Reason, detail: str) -> None:
+            told.append(self.name)
+            if self.other is not None:
+                cluster.withdraw(chosen.place, self.other)
+
+    second = Waiting("second")
+    for waiter in (Waiting("first", second), second):
+        assert cluster.wait(chosen.place, waiter)
+    cluster._part(chosen.place)
+    assert told == ["first"]
+    assert stage.counts()[Kind.PENDING] == 0
