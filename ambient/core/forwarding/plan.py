@@ -25,7 +25,7 @@ from ambient.core.forwarding.edits import Edit, edit
 from ambient.core.forwarding.reason import Reason
 from ambient.core.forwarding.rewriting import Rewriter, rewriter
 from ambient.core.http.message import Headers, RequestHead
-from ambient.core.http.paths import Ambiguous, Path, normal, without
+from ambient.core.http.paths import Ambiguous, Path, climbs, normal, without
 from ambient.core.model.limit import ByAddress, ByClaim, ByHeader, ByIdentity, LimitKey, Together
 from ambient.core.model.route import (
     DEFAULT_RETRY,
@@ -179,6 +179,8 @@ class Planner:
         if isinstance(path, Ambiguous):
             return Answered(refuse(Reason.AMBIGUOUS_PATH, path.detail), notes)
         told, remote = client.forwards(headers)
+        # Nobody decides by what a client says of itself: only by what the application will be told.
+        headers = _believed(headers, told)
         forced = Edit()
         if self._tokens:
             verified = checks.token(self._tokens, head)
@@ -189,7 +191,7 @@ class Planner:
             notes.token, forced = verified.token, verified.edit
             if forced:
                 # Whoever decides from here on must not believe what a client says of its own claims.
-                headers = joined(forced.of(head.headers))
+                headers = _believed(joined(forced.of(head.headers)), told)
             if verified.parameters:
                 path = without(path, verified.parameters)
         if self._authorizations:
@@ -269,6 +271,15 @@ class Planner:
         if chosen.profile is not None:
             notes.profile_route = chosen.profile.name
         return course
+
+
+def _believed(headers: Mapping[str, str], told: Headers) -> Mapping[str, str]:
+    """Headers with what we tell of the client in place of what it says of itself."""
+    said = dict(headers)
+    for name in STRIPPED:
+        said.pop(name, None)
+    said.update(told)
+    return said
 
 
 def joined(headers: Headers) -> Mapping[str, str]:
@@ -365,9 +376,13 @@ class _Course:
                 if way.backend.trouble:
                     detail = f"backend {way.backend.service}: {way.backend.trouble}"
                     return Answered(refuse(Reason.BAD_BACKEND, detail, headers=added), notes, delay)
-                match_ = self._match(asked) if way.needs_match else _ANY
+                if way.rewritten is not None:
+                    path = way.rewritten(path, self._match(asked))
+                    if climbs(path.bare):
+                        detail = "the path that the rule makes of it has a dot segment"
+                        return Answered(refuse(Reason.AMBIGUOUS_PATH, detail, headers=added), notes, delay)
                 return Send(
-                    way.head(head, path, match_, told, asked.headers, notes),
+                    way.head(head, path, told, asked.headers, notes),
                     way.backend.service,
                     way.port,
                     way.backend.subset,
@@ -414,7 +429,8 @@ class _Course:
 
     def _location(self, redirect: Redirect, asked: Request, path: Path) -> str:
         """Where the client is sent to; what is not said stays as it asked."""
-        scheme = redirect.scheme or asked.header("x-forwarded-proto") or asked.scheme
+        said = asked.header("x-forwarded-proto")
+        scheme = redirect.scheme or (said if said in _DEFAULT_PORTS else None) or asked.scheme
         host, port = _host_and_port(asked.authority)
         if redirect.authority:
             host, own = _host_and_port(redirect.authority)
@@ -467,14 +483,12 @@ class _Way:
         self.mirrors = tuple(mirrors)
         self._request = request
         self._authority = authority or request.authority
-        self._rewritten = None if rewrite_path is None else rewriter(rewrite_path)
-        self.needs_match = self._rewritten is not None
+        self.rewritten = None if rewrite_path is None else rewriter(rewrite_path)
 
     def head(
         self,
         head: RequestHead,
         path: Path,
-        match: RouteMatch,
         told: _Told,
         headers: Mapping[str, str],
         notes: Notes,
@@ -495,8 +509,6 @@ class _Way:
             passed = told.forced.of(passed)
         if self._request:
             passed = self._request.of(passed)
-        if self._rewritten is not None:
-            path = self._rewritten(path, match)
         return RequestHead(
             head.method,
             authority,

@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus
 _ODD: Final = re.compile(r"[%\\\x00]|//|/\.")
 """What a path that is normal already has not got, save for names that begin with a dot."""
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
+_DOT: Final = re.compile(r"%2[Ee]")
 _SLASHES: Final = re.compile(r"//+")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PLAIN: Final = {code: chr(code) for code in _UNRESERVED}
@@ -49,6 +50,12 @@ def without(path: Path, names: Collection[str]) -> Path:
         return path
     kept = [pair for pair in path.query[1:].split("&") if unquote_plus(pair.partition("=")[0]) not in names]
     return path._replace(query=f"?{'&'.join(kept)}" if kept else "")
+
+
+def climbs(bare: str) -> bool:
+    """Whether a path has a dot segment, however that is written: one that was put together after it had been made normal."""
+    text = _DOT.sub(".", bare).replace("\\", "/")
+    return any(segment.partition(";")[0] in _DOTS for segment in text.split("/"))
 
 
 def normal(target: str) -> Path | Ambiguous:

@@ -622,3 +622,60 @@ def test_what_is_forwarded_is_what_was_judged(text):
     if isinstance(plan, Send):
         bare = plan.head.path.partition("?")[0]
         assert bare == "/admin" or bare.startswith("/admin/")
+
+
+# What nobody decides by
+
+
+def test_no_policy_route_or_limit_believes_what_a_client_says_of_itself():
+    lie = with_headers(("x-forwarded-for", "10.1.1.1"), ("x-ambient-client-namespace", "bank"))
+    for name, value in (("x-forwarded-for", "10.1.1.1"), ("x-ambient-client-namespace", "bank")):
+        allow = authorization("a", Action.ALLOW, RequestMatch(headers=(HeaderTest(name, exactly(value)),)))
+        assert (
+            answered(head=lie, policies=of_policies(authorizations=(allow,))).answer.reason is Reason.DENIED
+        )
+        match = RouteMatch(headers=(HeaderMatch(name, TextMatch(TextMatchKind.EXACT, value)),))
+        assert answered(rule(None, match), head=lie).answer.reason is Reason.NO_ROUTE
+        keys: list[str] = []
+        limit = RateLimit("shop/l/0", 1, timedelta(seconds=1), 1, ByHeader(name))
+        take = checks(take=lambda _limit, key, keys=keys: keys.append(key) or bucket.Taken(4, 1.2))
+        sent(head=lie, with_=take, policies=of_policies(limits=(limit,)))
+        assert value not in keys
+
+
+def test_policies_see_the_address_that_the_application_is_told():
+    told = RequestMatch(headers=(HeaderTest("x-forwarded-for", exactly("10.0.0.9")),))
+    policies = of_policies(authorizations=(authorization("d", Action.DENY, told),))
+    assert answered(policies=policies).answer.reason is Reason.DENIED
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "value"),
+    [
+        ("/api../admin", "/api", "/public/"),
+        ("/api%2e%2e/admin", "/api", "/public/"),
+        ("/api..", "/api", "/public/"),
+        ("/api..;x/admin", "/api", "/public/"),
+        ("/api./admin", "/api", "/public/"),
+    ],
+)
+def test_a_rewritten_path_does_not_climb_out_of_where_it_was_put(path, prefix, value):
+    filters = Filters(rewrite=Rewrite(PathRewrite(PathRewriteKind.PREFIX, value)))
+    match = RouteMatch(path=PathMatch(PathMatchKind.PREFIX, prefix))
+    plan = answered(rule(None, match, filters=filters), head=replace(GET, path=path))
+    assert (plan.answer.status, plan.answer.reason) == (400, Reason.AMBIGUOUS_PATH)
+
+
+def test_a_rewritten_path_may_have_names_with_dots():
+    filters = Filters(rewrite=Rewrite(PathRewrite(PathRewriteKind.PREFIX, "/public/")))
+    match = RouteMatch(path=PathMatch(PathMatchKind.PREFIX, "/api/"))
+    plan = sent(
+        rule(None, match, filters=filters), head=replace(GET, path="/api/.well-known/a..b/...?q=/../")
+    )
+    assert plan.head.path == "/public/.well-known/a..b/...?q=/../"
+
+
+@pytest.mark.parametrize(("said", "scheme"), [("https", "https"), ("http", "http"), ("javascript", "http")])
+def test_a_redirect_leads_to_http_whatever_a_client_says(said, scheme):
+    plan = answered(rule(Redirect(authority="o.example")), head=with_headers(("x-forwarded-proto", said)))
+    assert dict(plan.answer.headers)["location"].partition(":")[0] == scheme
