@@ -81,7 +81,8 @@ def admit(snapshot: Snapshot, own: Workload | None, waypoint: str, request: Tunn
             target = asked
             workload = workload_at(snapshot, asked.ip, own.network)
             service = snapshot.service_at(asked.ip, own.network)
-            if service is None and workload is None:
+            # No range, however wide, is meant to have the waypoint's own loopback.
+            if service is None and workload is None and not (asked.ip.is_loopback or asked.ip.is_unspecified):
                 service = snapshot.service_over(asked.ip, own.network)
         case authority.HostPort(host, port):
             service = _named(snapshot, own, host)
@@ -99,14 +100,28 @@ def admit(snapshot: Snapshot, own: Workload | None, waypoint: str, request: Tunn
 
 
 def permit(
-    snapshot: Snapshot, waypoint: str, service: Service | None, connection: Connection, server_name: str
+    snapshot: Snapshot,
+    waypoint: str,
+    service: Service | None,
+    connection: Connection,
+    server_name: str,
+    *,
+    may_be_http: bool,
 ) -> Allowed | Denied:
     """Whether policies let a connection pass of whose requests nothing is known.
 
     ``service``: None for a workload that was called by its address; ``server_name`` is empty where there is none.
+    ``may_be_http``: nobody has declared that it is something else. Then a client may have written its requests so that
+    only servers take them for such, and no token that is demanded can be seen.
     """
     policies = policies_of(snapshot, waypoint, service)
-    return authorize_connection(() if policies is None else policies.authorizations, connection, server_name)
+    if policies is None:
+        return Allowed(None)
+    decision = authorize_connection(policies.authorizations, connection, server_name)
+    if may_be_http and isinstance(decision, Allowed) and any(rule.is_required for rule in policies.tokens):
+        why = "a token is demanded, and none can be seen on a connection that is not HTTP"
+        return Denied(None, why, decision.would_deny, decision.would_allow)
+    return decision
 
 
 def policies_of(snapshot: Snapshot, waypoint: str, service: Service | None) -> ServicePolicies | None:

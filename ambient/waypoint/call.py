@@ -7,12 +7,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ambient.core import baggage, balance, waypoint
+from ambient.core import baggage, balance, detect, waypoint
 from ambient.core.authorize import Allowed, Connection, Denied
+from ambient.core.detect import Expected
 from ambient.core.gateways import meant_by
 from ambient.core.inbound import Reject, Rejection, reject
 from ambient.core.observation import Observation, Party, Reporter, Security
 from ambient.core.outbound import Direct, Refuse, Tunnel
+from ambient.core.routing import traffic_for
 from ambient.net.tcp import SocketEnd
 
 if TYPE_CHECKING:
@@ -52,6 +54,17 @@ class Call:
         return Connection(self.arrival.identity, self.arrival.source, self.arrival.target)
 
 
+def expected(world: World, arrival: Arrival) -> Expected:
+    """What is said to be spoken on a connection."""
+    snapshot, service = world.snapshot, arrival.service
+    if service is None:
+        return Expected.ANYTHING
+    routes = snapshot.routes.get(service.key)
+    namespace = "" if arrival.caller is None else arrival.caller.namespace
+    traffic = None if routes is None else traffic_for(routes, namespace)
+    return detect.expected(service, snapshot.policies.get(service.key), traffic, arrival.target.port)
+
+
 def refused(world: World, call: Call) -> Reject | None:
     """Why a connection that was let in must not be carried any longer, whatever is spoken on it."""
     admitted = waypoint.admit(world.snapshot, world.own, world.waypoint, call.request)
@@ -71,7 +84,12 @@ def forbidden(world: World, call: Call) -> Reject | None:
 def decide(world: World, call: Call) -> Allowed | Denied:
     """What policies say of it."""
     return waypoint.permit(
-        world.snapshot, world.waypoint, call.arrival.service, call.connection, call.server_name or ""
+        world.snapshot,
+        world.waypoint,
+        call.arrival.service,
+        call.connection,
+        call.server_name or "",
+        may_be_http=expected(world, call.arrival) in {Expected.ANYTHING, Expected.HTTP},
     )
 
 

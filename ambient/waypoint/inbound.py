@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ambient.core import balance, detect, waypoint
+from ambient.core import balance, waypoint
 from ambient.core.authorize import Denied
 from ambient.core.detect import Expected, Habits, Spoken
 from ambient.core.errors import PeerError, Unavailable
 from ambient.core.inbound import Reject, TunnelRequest
 from ambient.core.observation import Observation, ResponseFlag
 from ambient.core.outbound import Refuse
-from ambient.core.routing import traffic_for
 from ambient.member import failure
 from ambient.member.live import BEGAN
 from ambient.member.tunnels import Ends, Host
@@ -126,7 +125,7 @@ class Inbound(Host[str]):
             tunnel.refuse(asked.stream, 503)
             Course(self, call).tell(Failure(503, ResponseFlag.CONNECT, "overloaded", why))
             return
-        expectation = self._expected(arrival)
+        expectation = calls.expected(world, arrival)
         if expectation is Expected.OPAQUE:
             await self._pass_on(call, tunnel, asked.stream)
             return
@@ -141,16 +140,6 @@ class Inbound(Host[str]):
     def forget(self, undecided: Undecided) -> None:
         """There is nothing more to find out."""
         self.undecided.discard(undecided)
-
-    def _expected(self, arrival: Arrival) -> Expected:
-        snapshot, service = self.world.snapshot, arrival.service
-        if service is None:
-            return Expected.ANYTHING
-        routes = snapshot.routes.get(service.key)
-        namespace = "" if arrival.caller is None else arrival.caller.namespace
-        traffic = None if routes is None else traffic_for(routes, namespace)
-        policies = snapshot.policies.get(service.key)
-        return detect.expected(service, policies, traffic, arrival.target.port)
 
     async def _pass_on(self, call: Call, tunnel: ServerTunnel, stream: int) -> None:
         """Carry what was declared to be nobody's business; the client hears yes when its server was reached."""

@@ -14,6 +14,7 @@ from ambient.core.authorize import Allowed, Connection, Denied
 from ambient.core.inbound import Rejection, TunnelRequest
 from ambient.core.model.authorization import Action
 from ambient.core.model.identity import SpiffeId
+from ambient.core.model.jwt import JwtRule, KeysGiven
 from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.request_authorization import RequestAuthorization, RequestMatch
 from ambient.core.model.route import (
@@ -252,12 +253,35 @@ def guarded(key: str, action: Action) -> ServicePolicies:
 def test_policies_of_the_waypoint_are_for_workloads_and_those_of_services_for_these() -> None:
     connection = Connection(SpiffeId("cluster.local", "shop", "client"), at("10.0.0.1:5"), at("10.0.1.31:80"))
     mesh = world(*EVERYBODY, guarded(GATE.key, Action.ALLOW))
-    assert isinstance(permit(mesh, GATE.key, None, connection, ""), Denied)
-    assert permit(mesh, GATE.key, WEB, connection, "") == Allowed(None)
+    assert isinstance(permit(mesh, GATE.key, None, connection, "", may_be_http=True), Denied)
+    assert permit(mesh, GATE.key, WEB, connection, "", may_be_http=True) == Allowed(None)
     mesh = world(*EVERYBODY, guarded(WEB.key, Action.ALLOW))
-    assert permit(mesh, GATE.key, None, connection, "") == Allowed(None)
-    assert isinstance(permit(mesh, GATE.key, WEB, connection, ""), Denied)
+    assert permit(mesh, GATE.key, None, connection, "", may_be_http=True) == Allowed(None)
+    assert isinstance(permit(mesh, GATE.key, WEB, connection, "", may_be_http=True), Denied)
 
 
 def test_a_waypoint_is_called_by_the_service_of_its_name() -> None:
     assert service_key("shop", "gate") == GATE.key
+
+
+def test_where_a_token_is_demanded_nothing_passes_that_may_be_a_request_in_disguise() -> None:
+    connection = Connection(SpiffeId("cluster.local", "shop", "client"), at("10.0.0.1:5"), at("10.96.0.1:80"))
+    rule = JwtRule("issuer", KeysGiven("{}"), is_required=True)
+    mesh = world(*EVERYBODY, ServicePolicies(WEB.key, tokens=(rule,)))
+    denied = permit(mesh, GATE.key, WEB, connection, "", may_be_http=True)
+    assert isinstance(denied, Denied)
+    assert "token" in denied.why
+    assert permit(mesh, GATE.key, WEB, connection, "", may_be_http=False) == Allowed(None)
+    mesh = world(*EVERYBODY, ServicePolicies(WEB.key, tokens=(replace(rule, is_required=False),)))
+    assert permit(mesh, GATE.key, WEB, connection, "", may_be_http=True) == Allowed(None)
+
+
+@pytest.mark.parametrize(
+    "to", ["127.0.0.1:80", "127.9.9.9:80", "0.0.0.0:80", "[::1]:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
+)
+def test_whatever_range_is_behind_it_nobody_is_led_into_the_waypoint_itself(to: str) -> None:
+    everything = service("everything", ranges=("0.0.0.0/0", "::/0"), passthrough=True, waypoint=BEHIND)
+    mesh = world(*EVERYBODY, everything)
+    assert isinstance(admit(mesh, OWN, GATE.key, request("192.0.2.1:80")), Admit)
+    rejection = admit(mesh, OWN, GATE.key, request(to))
+    assert (rejection.status, rejection.why) == (404, Rejection.NOT_SERVED)
