@@ -11,7 +11,7 @@ from ambient.control.documents import MOST_BAD, BadDocument, Document, Part, par
 from ambient.control.objects import Key
 from ambient.control.problem import Problem, Reason
 from ambient.control.translate.kind import Translated, Untranslatable
-from ambient.control.translate.kinds import key_of, translate
+from ambient.control.translate.kinds import key_of, translate, versions_of
 from ambient.core.errors import ConfigError
 
 
@@ -103,8 +103,9 @@ def _item(document: Document | BadDocument, root_namespaces: tuple[str, ...]) ->
             except ConfigError as error:
                 return Item(line, None, {}, None, (Problem("", str(error), Reason.MISSING),), (), source)
             if key is None:
-                what = f"{body['kind']} of {body['apiVersion']} is a kind that has no effect here"
-                return Item(line, None, body, None, (), (Problem("", what, Reason.UNKNOWN_KIND),), source)
+                return Item(
+                    line, None, body, None, (), (Problem("", _unknown(body), Reason.UNKNOWN_KIND),), source
+                )
             try:
                 translated = translate(body, root_namespaces)
             except Untranslatable as error:
@@ -112,6 +113,14 @@ def _item(document: Document | BadDocument, root_namespaces: tuple[str, ...]) ->
             return Item(
                 line, key, body, translated, (), translated.warnings, source if translated.warnings else None
             )
+
+
+def _unknown(body: Mapping[str, Any]) -> str:
+    kind, version = str(body["kind"]), str(body["apiVersion"])
+    what = f"{kind} of {version} is a kind that has no effect here"
+    group = version.rpartition("/")[0]
+    read = [one for one in versions_of(kind) if one.rpartition("/")[0] == group]
+    return f"{what}; write apiVersion: {read[0]}" if read else what
 
 
 def _twice(item: Item, lines: list[int]) -> Item:

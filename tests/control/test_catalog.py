@@ -104,6 +104,16 @@ def test_unknown_kinds_are_named_and_do_no_harm():
     assert made.warnings == ("x.yaml: line 1: StatefulSet of apps/v1 is a kind that has no effect here",)
 
 
+def test_a_kind_of_another_version_is_named_with_the_version_that_is_read():
+    made = catalog(x="apiVersion: ambient.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: a}\n")
+    assert made.warnings == (
+        (
+            "x.yaml: line 1: RateLimitPolicy of ambient.dev/v1alpha1 is a kind that has no effect here; "
+            "write apiVersion: ambient.dev/v1"
+        ),
+    )
+
+
 def test_a_list_is_its_items():
     text = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n"
     assert list(catalog(x=text).objects) == [Key("Namespace", "", "shop")]

@@ -67,6 +67,11 @@ def key_of(document: Mapping[str, Any]) -> Key | None:
     return Key(kind, _text(f"{kind} {name}: ", "metadata.namespace", read.get("namespace", "default")), name)
 
 
+def versions_of(kind: str) -> tuple[str, ...]:
+    """The apiVersions in which a kind is read, the preferred one first; none: it is not ours."""
+    return KINDS[kind].versions if kind in KINDS else ()
+
+
 def _text(whose: str, field: str, value: object) -> str:
     """Something that can stand in a sentence, and in a log."""
     if value is None or value == "":
