@@ -167,7 +167,8 @@ class Overview:
                 "calls to what is behind it are refused" if services or workloads else "nothing is behind it"
             )
             run = f"ambient waypoint run {name.name} --namespace {name.namespace}"
-            problems.append(f"it has no replica that is ready: {what}; start one with `{run}`")
+            remedy = "" if found else f"; start one with `{run}`"
+            problems.append(f"it has no replica that is ready: {what}{remedy}")
         problems += [one.refused for one in found if one.refused]
         return Waypoint(
             name.namespace,

@@ -75,7 +75,7 @@ CASES = {
         ),
         "client-one", ("behind",), BEHIND, 80,
         "the call must go through a waypoint that cannot be reached: unknown waypoint: shop/way.shop.svc.cluster.local",
-        'by Service shop/behind metadata.labels["istio.io/use-waypoint"]', "start the waypoint",
+        "by Service shop/behind metadata.labels", "start the waypoint",
     ),
     "name-not-known": Broken(
         (), "client-one", ("sever:80",), "192.0.2.1", 80,

@@ -79,7 +79,7 @@ class Code(Enum):
     WAYPOINT_GONE = (
         "AMB0109",
         "the waypoint of a service is not there, so calls to it are refused",
-        "start the waypoint, or take the label away",
+        "start the waypoint with `ambient waypoint run`, or take the label away, which may be the namespace's",
     )
     NOT_HTTP = (
         "AMB0110",

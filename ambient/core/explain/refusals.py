@@ -25,8 +25,8 @@ def step(refuse: Refuse, target: SocketAddress) -> Step:
             Topic.ROUTE,
             Verdict.FAILS,
             f"the call must go through a waypoint that cannot be reached: {refuse.detail}",
-            None if service is None else of(service, 'metadata.labels["istio.io/use-waypoint"]'),
-            "start the waypoint that the label names, or take the label away",
+            None if service is None else of(service, "metadata.labels"),
+            "start the waypoint with `ambient waypoint run`, or take the label away, which may be the namespace's",
         )
     if service is None:
         return Step(Topic.ENDPOINT, Verdict.FAILS, refuse.detail)

@@ -75,7 +75,7 @@ def steps(
             Topic.POLICY,
             Verdict.WARNING,
             f"{named} has no effect: service {service.key} has no waypoint, which alone asks policies with targets",
-            of(service, 'metadata.labels["istio.io/use-waypoint"]'),
+            of(service, "metadata.labels"),
             "give the service a waypoint, or let the policy select workloads instead",
         )
         return

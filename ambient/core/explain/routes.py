@@ -80,7 +80,7 @@ def _without_waypoint(routes: ServiceRoutes, service: Service) -> Step:
         Topic.ROUTE,
         Verdict.WARNING,
         f"{said} has no effect: service {service.key} has no waypoint, which alone carries routes out",
-        of(service, 'metadata.labels["istio.io/use-waypoint"]'),
+        of(service, "metadata.labels"),
         f"label the service, or namespace {service.namespace}, istio.io/use-waypoint=NAME",
     )
 
