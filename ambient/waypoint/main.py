@@ -18,6 +18,7 @@ from ambient.aio.backoff import Backoff
 from ambient.core.errors import ConfigError
 from ambient.core.model.address import SocketAddress
 from ambient.core.model.identity import NodeId, SpiffeId
+from ambient.core.ports import HBONE_PORT
 from ambient.member import messages, parent
 from ambient.net.fetch import Fetching, fetch
 from ambient.rpc.otlp import Exporter
@@ -158,7 +159,10 @@ def _listen(addresses: tuple[SocketAddress, ...]) -> tuple[socket.socket, ...]:
             for other in listeners:
                 other.close()
             why = os.strerror(error.errno) if error.errno else error
-            raise ConfigError(f"--listen {address}: {why}; choose another address or port") from error
+            raise ConfigError(
+                f"--listen {address}: {why}; a waypoint is called at port {HBONE_PORT} of an address of its own: give "
+                f"--address IP and --listen IP:{HBONE_PORT}"
+            ) from error
         listeners.append(listener)
     return tuple(listeners)
 
