@@ -96,6 +96,7 @@ def _say(settings: Settings, *, detached: bool) -> None:
         lines += [
             f"  ambient apply -f FILE{state_dir}   namespaces, services and policies",
             f"  ambient token create --node NAME{state_dir}   another machine: `ambient node join` there with what it prints",
+            f"  ambient waypoint apply --namespace NS --enroll-namespace{state_dir}   for what is said of requests",
         ]
     lines += [
         f"  ambient workload add NAME --namespace NS --service-account SA --pid PID{flags}",

@@ -48,6 +48,7 @@ _CLASS: Final = "ambient-waypoint"
 _FOR: Final = "ambient.dev/waypoint-for"
 _USE: Final = "ambient.dev/use-waypoint"
 _POLL_SECONDS: Final = 0.5
+_TOKEN_SECONDS: Final = 600
 
 
 class WaypointFor(Enum):
@@ -65,13 +66,17 @@ def run(
     namespace: Namespace,
     control: Annotated[
         str | None,
-        typer.Option(help="HOST:PORT of the control plane. Required without --join.", metavar="HOST:PORT"),
+        typer.Option(
+            help="HOST:PORT of the control plane, with --root-cert and --token-file. Without it and --join, the one "
+            "that the other verbs ask is asked for a token.",
+            metavar="HOST:PORT",
+        ),
     ] = None,
     bootstrap: Bootstrap = None,
     root_cert: Annotated[
         Path | None,
         typer.Option(
-            help="PEM file with the control plane's root certificate. Required without --join.",
+            help="PEM file with the control plane's root certificate. Required with --control.",
             readable=False,
         ),
     ] = None,
@@ -86,6 +91,12 @@ def run(
             "from standard input."
         ),
     ] = None,
+    control_dir: Annotated[
+        Path,
+        typer.Option(
+            help="The control plane's state folder, if it is on this machine and is to make the token."
+        ),
+    ] = api.STATE_DIR,
     node: Annotated[
         str | None,
         typer.Option(
@@ -152,7 +163,10 @@ def run(
     ] = None,
     drain_seconds: DrainSeconds = program.DRAIN_SECONDS,
 ) -> None:
-    """Be a replica of a waypoint, here or anywhere that nodes can reach."""
+    """Be a replica of a waypoint, here or anywhere that nodes can reach.
+
+    Where the other verbs reach a control plane it needs no more than its name. Elsewhere give it --join.
+    """
     with exits.on_errors(log_format, log_level):
         from ambient.rpc.otlp import Collector  # noqa: PLC0415
         from ambient.waypoint import main, start  # noqa: PLC0415  # `ambient --help` must not load it.
@@ -161,14 +175,17 @@ def run(
         own = f"{namespace}-{name}"
         run_dir = run_dir or Path(f"/run/ambient/waypoint-{own}")
         state_dir = state_dir or Path(f"/var/lib/ambient/waypoint-{own}")
+        replica = replica or start.replica_name()
+        node_name = f"waypoint-{own}-{replica}"
+        if join is None and control is None and root_cert is None and token_file is None:
+            join = _token(control_dir, node or node_name)
         if join is not None:
             word = JoinToken.parse(text_of(join))
             joined = asyncio.run(start.join(word, run_dir, state_dir))
             node, control, bootstrap = node or word.name, word.control, word.bootstrap
             trust_domain, root_cert, token_file = word.trust_domain, joined.root_cert, joined.token_file
         if control is None or root_cert is None:
-            raise typer.BadParameter("give --join, or --control and --root-cert")
-        replica = replica or start.replica_name()
+            raise typer.BadParameter("give --join, or --control and --root-cert, or none of them")
         settings = Settings(
             run_dir=run_dir,
             state_dir=state_dir,
@@ -187,7 +204,7 @@ def run(
             name=name,
             namespace=namespace,
             service_account=service_account or name,
-            node=node or f"waypoint-{own}-{replica}",
+            node=node or node_name,
             replica=replica,
             cluster=cluster,
             addresses=start.addresses(address or ()),
@@ -235,6 +252,10 @@ def apply(
             typer.echo("nothing was changed")
         if refused:
             raise typer.Exit(exits.FINDING)
+        if not dry_run:
+            found = api.call(state_dir, lambda channel: _find(channel, name, namespace))
+            for line in next_steps(found, state_dir):
+                typer.echo(printable(line))
 
 
 @app.command("list")
@@ -312,6 +333,45 @@ def delete(
             raise typer.Exit(exits.FINDING)
         for one in behind:
             typer.echo(printable(f"warning: {one} is behind it, so calls to it are refused"), err=True)
+
+
+def next_steps(waypoint: Waypoint, state_dir: Path) -> Iterator[str]:
+    """What is to be done until it does what it is for; nothing: it does."""
+    at = f"{waypoint.name} --namespace {waypoint.namespace}"
+    if not _is_ready(waypoint):
+        word = f"ambient token create --node waypoint-{waypoint.namespace}-{waypoint.name}-1"
+        run = f"ambient waypoint run {at}"
+        yield "next"
+        yield f"  {run}{_at(state_dir, '--control-dir')}   a replica, on this machine"
+        yield f"  {word}{_at(state_dir)}   and one on another: `{run} --join WORD` there, with what it prints"
+        yield f"  ambient waypoint status {at} --wait{_at(state_dir)}"
+    if not waypoint.services and not waypoint.workloads:
+        yield (
+            f"nothing is behind it yet: label a Namespace or a Service {_USE}={waypoint.name}, or apply it with "
+            "--enroll-namespace"
+        )
+
+
+def _at(state_dir: Path, flag: str = "--state-dir") -> str:
+    return "" if state_dir == api.STATE_DIR else f" {flag} {state_dir}"
+
+
+def _token(control_dir: Path, node: str) -> str:
+    """Have the control plane make the token that a replica of ours needs. Raises Unavailable."""
+
+    async def call(channel: Channel) -> str:
+        from ambient.rpc import access  # noqa: PLC0415  # `ambient --help` must not load it.
+
+        made = await access.create_token(channel, node, ttl_seconds=_TOKEN_SECONDS)
+        return made.join_token
+
+    try:
+        return api.call(control_dir, call, "asking for a token")
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error}; where no control plane is to be asked, give --join with what `ambient token create --node "
+            f"{node}` prints"
+        ) from error
 
 
 async def _apply(

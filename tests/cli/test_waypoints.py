@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from cli.conftest import typed
 from cli.test_nodes import ambient
 from control.test_control import WORKLOAD, Node, bootstrap, control_plane
 from immutables import Map
@@ -52,12 +53,43 @@ def test_a_waypoint_is_made_seen_and_removed(shop, golden):
     ]
     golden(
         "cli/waypoint.txt",
-        "\n".join(f"{one.stdout}{one.stderr}exit code {one.exit_code}\n" for one in said),
+        "\n".join(f"{one.stdout}{one.stderr}exit code {one.exit_code}\n" for one in said).replace(
+            str(shop.state_dir), "STATE"
+        ),
     )
     namespace = json.loads(shop.ambient("get", "ns", "shop", "-o", "json").stdout)
     assert namespace["metadata"]["labels"] == {"team": "a", "ambient.dev/use-waypoint": "waypoint"}
     # That there is no such waypoint any more is said of whoever asks for it.
     assert " 1 warning" in shop.ambient("get", "ns", "shop").stdout
+
+
+def test_who_makes_one_is_told_what_is_to_be_done_next(shop):
+    at = shop.state_dir
+    made = shop.ambient("waypoint", "apply", *IN_SHOP)
+    assert made.stdout.splitlines()[2:] == [
+        "next",
+        f"  ambient waypoint run waypoint --namespace shop --control-dir {at}   a replica, on this machine",
+        (
+            f"  ambient token create --node waypoint-shop-waypoint-1 --state-dir {at}   and one on another: "
+            "`ambient waypoint run waypoint --namespace shop --join WORD` there, with what it prints"
+        ),
+        f"  ambient waypoint status waypoint --namespace shop --wait --state-dir {at}",
+        (
+            "nothing is behind it yet: label a Namespace or a Service ambient.dev/use-waypoint=waypoint, or apply it with "
+            "--enroll-namespace"
+        ),
+    ]
+    assert "next" not in shop.ambient("waypoint", "apply", *IN_SHOP, "--dry-run").stdout
+
+
+def test_a_replica_with_no_word_asks_the_control_plane_of_its_machine_for_one(nobody):
+    said = typed(
+        "waypoint", "run", *IN_SHOP, "--node", "one", "--control-dir", nobody.state_dir,
+        "--run-dir", nobody.state_dir / "run", "--state-dir", nobody.state_dir / "own",
+    )  # fmt: skip
+    assert said.exit_code == 3
+    assert f"no control plane answers on {nobody.state_dir}/control.sock" in said.stderr
+    assert "give --join with what `ambient token create --node one` prints" in said.stderr
 
 
 def test_programs_read_it_too(shop):

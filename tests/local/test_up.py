@@ -143,6 +143,42 @@ def test_a_mesh_is_up_survives_its_supervisor_and_is_down(machine):
     until(lambda: machine.captured() == ["api", "web"], 20, "the workloads of before")
 
 
+def test_a_waypoint_runs_on_the_machine_by_its_name_alone(machine):
+    assert machine.up().returncode == 0
+    control = machine.state_dir / "control"
+    pods = {name: machine.node.pod(name) for name in ("web", "api")}
+    service = objects.service("shop", "api", ["10.88.0.10"], {80: 8080}, {"app": "api"})
+    service["spec"]["ports"][0]["appProtocol"] = "http"
+    (machine.config[1] / "shop.yaml").write_text(
+        OBJECTS + "---\n" + objects.as_yaml(objects.behind(service, "waypoint"))
+    )
+    for name, pod in pods.items():
+        added = machine.ambient(
+            "workload", "add", name, "--namespace", "shop", "--service-account", name, "--label", f"app={name}",
+            "--netns", pod.netns, "--cgroup", pod.cgroup, "--run-dir", machine.run_dir,
+        )  # fmt: skip
+        assert added.returncode == 0, added.stderr
+    until(lambda: machine.captured() == ["api", "web"], 20, "both to be captured")
+    made = machine.ambient("waypoint", "apply", "--namespace", "shop", "--state-dir", control)
+    assert made.returncode == 0, made.stderr
+    assert f"ambient waypoint run waypoint --namespace shop --control-dir {control} " in made.stdout
+    own = machine.state_dir.parent / "waypoint"
+    replica = machine.node.popen(
+        "waypoint", AMBIENT, "waypoint", "run", "--namespace", "shop", "--control-dir", control,
+        "--run-dir", own / "run", "--state-dir", own / "state", "--workers", "1",
+    )  # fmt: skip
+    ready = machine.ambient(
+        "waypoint", "status", "--namespace", "shop", "--wait", "--state-dir", control, timeout=90
+    )
+    assert ready.returncode == 0, ready.stderr + replica.tail()
+    pods["api"].serve("web", 8080, "--name", "v1")
+    asked = pods["web"].start("ask", "10.88.0.10", 80, "--path", "/status/418").finished(30)[-1]
+    assert asked["statuses"] == {"418": 1}, asked
+    until(lambda: "status=418" in replica.text(), 20, "the waypoint's access log")
+    replica.signal(signal.SIGTERM)
+    assert replica.wait(60) == 0, replica.tail()
+
+
 def test_what_hinders_it_is_said_and_nothing_is_left(machine):
     holder = machine.node.popen("holder", "python3", "-uc", HOLDER)
     until(holder.text, 10, "the port to be held")
