@@ -52,7 +52,7 @@ def create(
     ] = False,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Print a token that can be used once: by `ambient node join` or `ambient proxy`, or by `ambient login`."""
+    """Print a token that can be used once: by `ambient node join`, `ambient proxy` or `ambient waypoint run`, or by `ambient login`."""
     if node is not None and name is None and role is None:
         whom, what = node, "node"
     elif node is None and name is not None and role is not None:

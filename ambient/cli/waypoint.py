@@ -94,7 +94,8 @@ def run(
     control_dir: Annotated[
         Path,
         typer.Option(
-            help="The control plane's state folder, if it is on this machine and is to make the token."
+            help="The control plane's state folder, if it is on this machine and is to make the token.",
+            readable=False,
         ),
     ] = api.STATE_DIR,
     node: Annotated[

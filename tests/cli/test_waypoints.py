@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,12 @@ def test_a_replica_with_no_word_asks_the_control_plane_of_its_machine_for_one(no
     assert said.exit_code == 3
     assert f"no control plane answers on {nobody.state_dir}/control.sock" in said.stderr
     assert "give --join with what `ambient token create --node one` prints" in said.stderr
+
+
+def test_a_replica_with_a_word_needs_nothing_of_the_control_planes_folder(nobody, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    said = typed("waypoint", "run", *IN_SHOP, "--join", "no-word", "--control-dir", nobody.state_dir)
+    assert (said.exit_code, "this is not a whole join token" in said.stderr) == (1, True), said.stderr
 
 
 def test_programs_read_it_too(shop):
