@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from ambient.core import delta
+from ambient.core.model import policies
 from ambient.core.snapshot import EMPTY, Snapshot
-from ambient.member import messages
-from ambient.member.files import replace
+from ambient.member import files, messages
 from ambient.rpc import trust, wire
+from ambient.rpc.encoding import encode_resource
 from ambient.rpc.holdings import Holdings
 from ambient.rpc.wire import RawResource, Update
 from ambient.telemetry import log
@@ -83,7 +85,7 @@ class Mesh:
             rest = max(_SAVE_SECONDS, _SAVE_SHARE * (time.monotonic() - began))
             await self._deposit(content)
             try:
-                await asyncio.to_thread(replace, self._file, content)
+                await asyncio.to_thread(files.replace, self._file, content)
             except OSError as error:
                 log.warning("snapshot cannot be kept on disk", file=str(self._file), why=str(error))
 
@@ -95,17 +97,28 @@ class Mesh:
         nouns, believed = _apart(update)
         change, errors = wire.decode(nouns)
         errors |= self._believe(believed, fresh)
+        shut = tuple(map(policies.shut, self._unreadable(nouns, errors)))
+        change = replace(change, upserted=change.upserted + shut)
         good = wire.accepted(nouns, errors)
         kept = wire.accepted(update, errors)
+        in_place = tuple(map(encode_resource, shut))
         self.held.apply(kept)
+        self.held.apply(Update(in_place))
         before, self.snapshot = self.snapshot, delta.apply(self.snapshot, change)
-        for message, payload in in_packets(good):
+        for message, payload in in_packets(replace(good, upserted=good.upserted + in_place)):
             self._tell(message, payload)
         self._unsaved.set()
         for name, why in errors.items():
             log.warning("resource refused", resource=name, why=why)
         self._changed(before, self.snapshot)
         return errors
+
+    def _unreadable(self, nouns: Update, errors: Mapping[str, str]) -> Iterator[str]:
+        """Services whose policies were refused while no earlier ones stand."""
+        held = self.held.versions(wire.POLICIES)
+        for raw in nouns.upserted:
+            if raw.type_url == wire.POLICIES and raw.name in errors and raw.name not in held:
+                yield raw.name
 
 
 def _apart(update: Update) -> tuple[Update, tuple[RawResource, ...]]:

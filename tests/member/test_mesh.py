@@ -1,12 +1,20 @@
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from ambient.core.model.address import NetworkAddress
+from ambient.core.authorize import Connection, Denied
+from ambient.core.authorize_request import RequestFacts, authorize_request
+from ambient.core.delta import Resource
+from ambient.core.http import paths
+from ambient.core.model.address import NetworkAddress, SocketAddress
+from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Workload
+from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.member import messages
+from ambient.member.incoming import Incoming
 from ambient.member.mesh import Mesh, in_packets
 from ambient.rpc import encoding, trust, wire
 from ambient.rpc.wire import RawResource, Update
@@ -23,7 +31,7 @@ def workload(number: int) -> Workload:
     )
 
 
-def raw(*resources: Workload | Service) -> tuple[RawResource, ...]:
+def raw(*resources: Resource) -> tuple[RawResource, ...]:
     return tuple(encoding.encode_resource(resource) for resource in resources)
 
 
@@ -94,6 +102,38 @@ def test_a_bad_resource_is_refused_by_name_and_the_others_stand(tmp_path: Path) 
         assert set(told.mesh.snapshot.workloads) == {"local/w/1", "local/w/2"}
 
     asyncio.run(scenario())
+
+
+def test_policies_that_cannot_be_read_let_nobody_in_unless_earlier_ones_stand(tmp_path: Path) -> None:
+    told = Told(tmp_path / "snapshot")
+    first = ServicePolicies("shop/api.shop.svc.cluster.local")
+    (good,) = raw(first)
+    bad = dataclasses.replace(good, version="bad", body=b"\xff")
+    assert set(told.mesh.deliver(Update((bad,)))) == {first.service}
+    (shut,) = told.mesh.snapshot.policies[first.service].authorizations
+    path = paths.normal("/")
+    assert isinstance(path, paths.Path)
+    client, server = SocketAddress.parse("10.0.0.1:1"), SocketAddress.parse("10.0.0.2:80")
+    facts = RequestFacts(Connection(None, client, server), "GET", path)
+    assert isinstance(authorize_request([shut], facts), Denied)
+    assert worker_after(told.packets).policies == told.mesh.snapshot.policies
+    again = Told(tmp_path / "other")
+    again.mesh.restore(told.mesh.content())
+    assert again.mesh.snapshot.policies == told.mesh.snapshot.policies
+    assert told.mesh.held.versions(wire.POLICIES)[first.service] != "bad", "it is asked for again"
+    assert told.mesh.deliver(Update((good,))) == {}
+    assert set(told.mesh.deliver(Update((bad,)))) == {first.service}
+    assert told.mesh.snapshot.policies[first.service] == first
+    assert worker_after(told.packets).policies == told.mesh.snapshot.policies
+
+
+def worker_after(packets: Sequence[tuple[messages.Message, bytes]]) -> Snapshot:
+    """What a worker knows that heard all of it."""
+    incoming, snapshot = Incoming(), EMPTY
+    for message, payload in packets:
+        assert isinstance(message, messages.MeshChanged)
+        snapshot = incoming.take(snapshot, payload, more=message.more) or snapshot
+    return snapshot
 
 
 def test_a_damaged_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ambient.core.model.authorization import Action
 from ambient.core.model.jwt import JwtRule
 from ambient.core.model.limit import RateLimit
 from ambient.core.model.request_authorization import RequestAuthorization
@@ -28,3 +29,10 @@ class ServicePolicies:
     limits: tuple[RateLimit, ...] = ()
     """Each name tells one from all others of the mesh: ``namespace/policy/limit``."""
     telemetry: Telemetry = Telemetry()  # noqa: RUF009
+
+
+def shut(service: str) -> ServicePolicies:
+    """Such as let nobody in: what counts of policies that cannot be read, where no earlier ones stand."""
+    namespace = service.partition("/")[0]
+    nobody = RequestAuthorization("policies-not-readable", namespace, (), Action.ALLOW, ())
+    return ServicePolicies(service, authorizations=(nobody,))
