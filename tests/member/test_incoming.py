@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 from core.worlds import workload
 
@@ -41,4 +42,21 @@ def test_the_collector_rests_only_while_a_mesh_comes():
     incoming.take(EMPTY, payload(POD), more=True)
     incoming.forget()
     assert gc.isenabled()
+    gc.unfreeze()
+
+
+def test_what_lives_while_a_later_update_comes_is_collected_when_it_is_garbage():
+    class Connection:
+        pass
+
+    incoming = Incoming()
+    for _ in range(2):
+        incoming.take(EMPTY, payload(POD), more=True)
+        connection = Connection()
+        connection.transport = [connection]
+        incoming.take(EMPTY, payload(OTHER), more=False)
+    gone = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert gone() is None
     gc.unfreeze()
