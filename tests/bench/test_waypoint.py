@@ -27,6 +27,8 @@ def test_what_was_answered_within_the_time_counts() -> None:
     assert seen == Seen([(45_000, 1), (1_230_000_000, 1)], 2, 1)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(180)
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")
 @pytest.mark.skipif(
     not (shutil.which("h2load") and shutil.which("nghttpd")), reason="./dev bench installs them"

@@ -86,9 +86,12 @@ def test_leaves_that_rotate_under_load_fail_no_request() -> None:
             held = await mesh.connect()
             for _ in range(15):
                 await asyncio.sleep(0.1)
+                dials = mesh.dials
                 mesh.server_contexts = Contexts(credentials_of(SERVER))
                 mesh.client_contexts = Contexts(credentials_of(CLIENT))
                 mesh.pool.leave(lambda _: True)
+                while mesh.dials == dials:
+                    await asyncio.sleep(0.01)
             over.set()
             await asyncio.gather(*loads)
             held[1].write(b"still here")

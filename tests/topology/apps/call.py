@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import socket
 import time
@@ -33,7 +34,9 @@ def main() -> None:
                 echoed += block
             seen["echoed"] = echoed.decode()
     except OSError as error:
-        seen["error"] = type(error).__name__
+        # A connection that was reset before it was looked at has no peer any more.
+        is_reset = error.errno == errno.ENOTCONN
+        seen["error"] = ConnectionResetError.__name__ if is_reset else type(error).__name__
     seen["ms"] = round((time.monotonic() - started) * 1000, 2)
     say(**seen)
 
