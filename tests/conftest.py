@@ -26,12 +26,17 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("repeated" if config.getoption("markexpr") == "not long" else "searching")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What a killed run left is removed once, by the process that hands out the tests."""
+    if IS_ROOT and not hasattr(session.config, "workerinput"):
+        reap()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     if not IS_ROOT:
         yield
         return
-    reap()
     yield
     left = leftovers(os.getpid())
     assert not left, "left behind: " + ", ".join(left)

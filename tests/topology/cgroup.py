@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,15 +21,18 @@ def mount() -> Path:
 
 
 def members(folder: Path) -> list[int]:
-    """Processes of the folder and of all below it."""
-    return [int(pid) for file in folder.rglob("cgroup.procs") for pid in file.read_text().split()]
+    """Processes of the folder and of all below it; what somebody removes meanwhile has none."""
+    found: list[int] = []
+    for path, _, _ in os.walk(folder):
+        with suppress(OSError):
+            found += map(int, Path(path, "cgroup.procs").read_text().split())
+    return found
 
 
 def remove(folder: Path) -> None:
-    """End what runs in the folder and below, and remove it."""
-    if not folder.exists():
-        return
-    (folder / "cgroup.kill").write_text("1")
+    """End what runs in the folder and below, and remove it; another may be at it too."""
+    with suppress(OSError):
+        (folder / "cgroup.kill").write_text("1")
     until(lambda: not members(folder), 5, f"processes of {folder} to end")
     for path, _, _ in os.walk(folder, topdown=False):
         until(partial(_removed, path), 5, f"{path} to be removable")

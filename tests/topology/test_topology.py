@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def test_what_a_killed_run_left_is_reaped(tmp_path: Path) -> None:
     script.write_text(
         "import time\nfrom topology import Topology\n"
         "with Topology() as topology:\n"
-        "    topology.node('one').pod('pod').serve('echo', 8080)\n"
+        "    for node in map(topology.node, ('one', 'two', 'three')):\n"
+        "        node.pod('pod').serve('echo', 8080)\n"
         "    print('up', flush=True)\n    time.sleep(60)\n"
     )
     tests = str(Path(__file__).parents[1])
@@ -164,7 +166,9 @@ def test_what_a_killed_run_left_is_reaped(tmp_path: Path) -> None:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
     assert leftovers(victim.pid)
-    reap()
+    with ThreadPoolExecutor() as several:
+        for done in [several.submit(reap) for _ in range(4)]:
+            done.result()
     assert leftovers(victim.pid) == []
 
 
