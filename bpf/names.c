@@ -8,7 +8,8 @@ static __always_inline struct endpoint *shown_peer(struct bpf_sock_addr *ctx)
 {
 	struct socket_state *state = state_of(ctx->sk);
 
-	if (!state || !(state->flags & (SOCKET_REDIRECTED | SOCKET_ACCEPTED)))
+	if (!state || !(state->flags &
+			(SOCKET_REDIRECTED | SOCKET_ACCEPTED | SOCKET_DIRECT)))
 		return NULL;
 	return &state->peer;
 }

@@ -58,6 +58,9 @@ LAYOUT_OF = {
     "excluded_networks": (ctypes.sizeof(abi.ExcludedNetwork), 1),
 }
 
+SHARED_MAPS = ("original_destinations", "clients")
+"""What the proxy shares with the programs, by the names of the pins."""
+
 Contents = dict[str, dict[bytes, bytes]]
 
 
@@ -93,8 +96,8 @@ class Redirector:
         }
         self._listeners = bpf.Map(bpf.get(self._folder / "maps" / "listeners"), 4, 8)
         self._reasons = bpf.Map(bpf.get(self._folder / "maps" / "reasons"), 4, 8 * bpf.possible_cpus())
-        self.original_destinations_fd = bpf.get(self._folder / "maps" / "original_destinations")
-        self.clients_fd = bpf.get(self._folder / "maps" / "clients")
+        self.shared_maps = {name: bpf.get(self._folder / "maps" / name) for name in SHARED_MAPS}
+        """Descriptors for the proxy, by name."""
         # Nobody else writes while the lock is held, so that these need no reading again.
         self._contents: Contents = {name: table.items() for name, table in self._maps.items()}
         self._given: dict[bytes, bytes] = {}
@@ -186,10 +189,9 @@ class Redirector:
         if self._lock < 0:
             return
         tables = (*self._maps.values(), self._listeners, self._reasons)
-        for fd in (*self._programs.values(), *(table.fd for table in tables)):
+        descriptors = (*self._programs.values(), *(table.fd for table in tables), *self.shared_maps.values())
+        for fd in descriptors:
             os.close(fd)
-        os.close(self.original_destinations_fd)
-        os.close(self.clients_fd)
         os.close(self._lock)
         self._lock = -1
 

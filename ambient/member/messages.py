@@ -26,9 +26,11 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Parent → worker of a proxy, before any pod. Descriptors: the maps original_destinations and clients."""
+    """Parent → worker of a proxy, before any pod. Descriptors: maps that it shares with the kernel."""
 
     node: str
+    maps: list[str]
+    """The name of each, in the order of the descriptors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ class Netns(Protocol):
 class Redirector(Protocol):
     """The kernel part of this node."""
 
-    original_destinations_fd: int
-    clients_fd: int
+    shared_maps: Mapping[str, int]
+    """Descriptors of the maps that the proxy shares with the kernel, by name."""
 
     def set(
         self,
@@ -197,8 +197,7 @@ class LinuxRedirector:
 
     def __init__(self, redirector: kernel_redirector.Redirector) -> None:
         self._redirector = redirector
-        self.original_destinations_fd = redirector.original_destinations_fd
-        self.clients_fd = redirector.clients_fd
+        self.shared_maps: Mapping[str, int] = redirector.shared_maps
 
     def set(
         self,

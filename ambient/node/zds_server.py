@@ -274,8 +274,8 @@ class Proxies:
     async def _join(self, session: Session) -> None:
         """Give a proxy everything; it is the newest from then on."""
         if session.extended:
-            fds = (self._redirector.original_destinations_fd, self._redirector.clients_fd)
-            await session.socket.send(zds.Welcome(self._node), fds)
+            maps = self._redirector.shared_maps
+            await session.socket.send(zds.Welcome(self._node, tuple(maps)), tuple(maps.values()))
             await self._await_returned(session)
             await self._enrolment.apart(self._make_listeners)
             await self._enrolment.sync()

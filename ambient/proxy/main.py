@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ambient.aio.backoff import Backoff
@@ -28,6 +28,8 @@ from ambient.telemetry.admin import Handler
 
 CAPABILITIES: Final = ("SYS_ADMIN",)
 """To make sockets in the namespaces of workloads. No others are used."""
+WORKERS_MAPS: Final = ("original_destinations", "clients")
+"""What workers share with the kernel."""
 _AGAIN_SECONDS: Final = 1.0
 """When something is tried again that failed for want of descriptors or memory."""
 _CREDENTIALS: Final = "credentials/"
@@ -41,7 +43,8 @@ class Parent(parent.Parent):
         super().__init__(settings, "proxy", TYPES)
         self._named: NodeId | None = None
         self._daemon: zds.ZdsClient | None = None
-        self._maps: tuple[int, ...] = ()
+        self._maps: dict[str, int] = {}
+        """Shared with the kernel, by name."""
         self._has_begun = False
         self._pods = Pods(
             lambda: self._daemon,
@@ -96,8 +99,8 @@ class Parent(parent.Parent):
         async for received in daemon.orders():
             error = ""
             match received.message:
-                case zds.Welcome(node):
-                    self._welcomed(node, received.fds)
+                case zds.Welcome(node, maps):
+                    self._welcomed(node, dict(zip(maps, received.fds, strict=True)))
                 case zds.Deposited(name):
                     self._restored(name, *received.fds)
                 case zds.AddWorkload(uid, info):
@@ -113,11 +116,14 @@ class Parent(parent.Parent):
                     backoff.reset()
             await received.acknowledge(error)
 
-    def _welcomed(self, node: str, maps: Sequence[int]) -> None:
-        before, self._maps = self._maps, tuple(maps)
-        self.workers.tell(messages.Welcome(node), b"", self._maps)
-        _close(before)
+    def _welcomed(self, node: str, maps: dict[str, int]) -> None:
+        if missing := set(WORKERS_MAPS) - maps.keys():
+            _close(maps.values())
+            raise PeerError(f"the node daemon gave no {' and no '.join(sorted(missing))}")
+        before, self._maps = self._maps, maps
         self._named = NodeId(self.settings.trust_domain, node)
+        self.workers.tell(*self._welcome(node))
+        _close(before.values())
         if before:
             # A daemon that was started anew has nothing of ours.
             self._deposit_everything()
@@ -199,15 +205,19 @@ class Parent(parent.Parent):
 
     # --- workers
 
+    def _welcome(self, node: str) -> tuple[messages.Welcome, bytes, Sequence[int]]:
+        theirs = [self._maps[name] for name in WORKERS_MAPS]
+        return messages.Welcome(node, list(WORKERS_MAPS)), b"", theirs
+
     def welcome_own(self, post: Post, *, retired: bool) -> None:
         if self._named is not None:
-            post(messages.Welcome(self._named.node), b"", self._maps)
+            post(*self._welcome(self._named.node))
         if not retired:
             for pod in self._pods:
                 post(messages.PodAdded(pod.uid, pod.info.netns_cookie), b"", pod.descriptors)
 
 
-def _close(descriptors: Sequence[int]) -> None:
+def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 

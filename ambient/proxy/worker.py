@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Mapping
 from functools import partial
 
 from ambient.core.authorize import Connection
@@ -45,8 +46,8 @@ class Worker(worker.Worker[Connection]):
 
     def hear(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:  # noqa: ARG002  # No message of its own has one.
         match message:
-            case messages.Welcome():
-                self._welcomed(*descriptors)
+            case messages.Welcome(_, maps):
+                self._welcomed(dict(zip(maps, descriptors, strict=True)))
             case messages.PodAdded(uid, cookie):
                 self._pod_added(uid, cookie, descriptors)
             case messages.PodRemoved(uid, now):
@@ -69,9 +70,9 @@ class Worker(worker.Worker[Connection]):
         before, self._world.snapshot = self._world.snapshot, after
         self._recheck.ask(late.concerned(before, after, self.live))
 
-    def _welcomed(self, originals: int, clients: int) -> None:
-        self._world.originals = OriginalDestinations(originals)
-        self._world.clients = Clients(clients)
+    def _welcomed(self, maps: Mapping[str, int]) -> None:
+        self._world.originals = OriginalDestinations(maps["original_destinations"])
+        self._world.clients = Clients(maps["clients"])
 
     def _pod_added(self, uid: str, cookie: int, descriptors: list[int]) -> None:
         netns_fd, *listener_fds = descriptors

@@ -34,6 +34,10 @@
 #define SOCKET_REDIRECTED (1 << 0)
 #define SOCKET_ACCEPTED (1 << 1)
 #define SOCKET_OF_PROXY (1 << 2)
+/* Goes from application to application: `peer` is what the client meant, or at
+ * the accepted socket the client.
+ */
+#define SOCKET_DIRECT (1 << 3)
 
 struct address {
 	__be32 word[4];

@@ -145,8 +145,8 @@ class World:
         self.netns = Netns.open(str(pod.path))
         self._stack.callback(self.netns.close)
         self.relisten()
-        self.destinations = OriginalDestinations(redirector.original_destinations_fd)
-        self.clients = Clients(redirector.clients_fd)
+        self.destinations = OriginalDestinations(redirector.shared_maps["original_destinations"])
+        self.clients = Clients(redirector.shared_maps["clients"])
 
     def relisten(self) -> None:
         """Listeners as the node daemon makes them."""
@@ -217,7 +217,7 @@ class World:
 
     def announced(self) -> dict[bytes, bytes]:
         """Clients that no application's socket has taken."""
-        fd = self.redirector.clients_fd
+        fd = self.redirector.shared_maps["clients"]
         return bpf.Map(fd, ctypes.sizeof(abi.Tuple), ctypes.sizeof(abi.Endpoint)).items()
 
     def close(self) -> None:

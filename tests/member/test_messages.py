@@ -6,7 +6,7 @@ from ambient.member import messages
 SAMPLES = [
     messages.Hello(1, 4242, retired=False, pods={"local/a": 3}),
     messages.Company(2),
-    messages.Welcome("node-1"),
+    messages.Welcome("node-1", ["original_destinations", "clients"]),
     messages.PodAdded("local/a", 2**63 + 1),
     messages.PodRemoved("local/a", now=True),
     messages.LedgerShared(2),

@@ -17,6 +17,7 @@ from descriptors import open_fds
 from ambient.core.errors import ConfigError, PeerError, Unavailable
 from ambient.core.model.pod import Capture, Exclusions
 from ambient.core.redirection import Role
+from ambient.kernel.redirector import SHARED_MAPS
 from ambient.node import api
 from ambient.node.main import Daemon, Settings
 from ambient.rpc import zds
@@ -141,8 +142,7 @@ class FakeMachine:
 
 class FakeRedirector:
     def __init__(self):
-        self.original_destinations_fd = os.open("/dev/null", os.O_RDONLY)
-        self.clients_fd = os.open("/dev/null", os.O_RDONLY)
+        self.shared_maps = {name: os.open("/dev/null", os.O_RDONLY) for name in SHARED_MAPS}
         self.history = []
         self.marked = None
         self.failure = None
@@ -168,8 +168,8 @@ class FakeRedirector:
         return {"redirected": 3}
 
     def close(self):
-        os.close(self.original_destinations_fd)
-        os.close(self.clients_fd)
+        for fd in self.shared_maps.values():
+            os.close(fd)
 
 
 class FakeProxy:

@@ -15,6 +15,7 @@ from ambient.core.model.pod import Capture, OlderConnection
 from ambient.rpc import exclusions
 from ambient.rpc.pb.istio.zds import zds_pb2 as pb
 from ambient.rpc.zds.messages import (
+    FIRST_MAPS,
     Ack,
     AddWorkload,
     DelWorkload,
@@ -71,7 +72,8 @@ def decode_request(packet: bytes) -> Request:
         case "snapshot_sent":
             return SnapshotSent()
         case "welcome":
-            return Welcome(request.welcome.node)
+            welcome = request.welcome
+            return Welcome(welcome.node, tuple(welcome.maps) or FIRST_MAPS)
         case "deposited":
             return Deposited(request.deposited.name)
         case "result":
@@ -142,8 +144,8 @@ def _encoded(message: Message) -> pb.ZdsHello | pb.WorkloadRequest | pb.Workload
             return request
         case SnapshotSent():
             return pb.WorkloadRequest(snapshot_sent=pb.SnapshotSent())
-        case Welcome(node):
-            return pb.WorkloadRequest(welcome=pb.Welcome(node=node))
+        case Welcome(node, maps):
+            return pb.WorkloadRequest(welcome=pb.Welcome(node=node, maps=maps))
         case Deposited(name):
             return pb.WorkloadRequest(deposited=pb.Deposited(name=name))
         case Result(number, error, connections, more):

@@ -15,6 +15,8 @@ from ambient.core.model.pod import Capture, Exclusions, OlderConnection
 AMBIENT_V1: Final = "ambient.v1"
 CONNECTIONS_PER_PACKET: Final = 512
 """At most 73 bytes each."""
+FIRST_MAPS: Final = ("original_destinations", "clients")
+"""What a Welcome brings that names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,11 @@ class SnapshotSent:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """To an ambient.v1 proxy, first of all: the maps original_destinations and clients."""
+    """To an ambient.v1 proxy, first of all: maps that it shares with the kernel."""
 
     node: str
+    maps: tuple[str, ...] = FIRST_MAPS
+    """The name of each, in the order of the descriptors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +171,8 @@ def expected_fds(message: Message) -> frozenset[int]:
     match message:
         case AddWorkload():
             return frozenset({1, 4})
-        case Welcome():
-            return frozenset({2})
+        case Welcome(_, maps):
+            return frozenset({len(maps)})
         case Deposited():
             return frozenset({1})
         case Hello() | Deposit():

@@ -25,6 +25,7 @@ REQUESTS = (
     zds.DelWorkload(UID, now=True),
     zds.SnapshotSent(),
     zds.Welcome("node-1"),
+    zds.Welcome("node-1", ("clients", "verdicts", "original_destinations")),
     zds.Deposited("snapshot"),
     zds.Result(7),
     zds.Result(7, "no such workload"),
@@ -44,6 +45,11 @@ RESPONSES = (
 @pytest.mark.parametrize("request_", REQUESTS, ids=kind)
 def test_a_request_is_read_as_it_was_written(request_):
     assert zds.decode_request(zds.encode(request_)) == request_
+
+
+def test_a_welcome_of_an_earlier_daemon_brings_the_first_two_maps():
+    packet = pb.WorkloadRequest(welcome=pb.Welcome(node="node-1")).SerializeToString()
+    assert zds.decode_request(packet) == zds.Welcome("node-1", ("original_destinations", "clients"))
 
 
 @pytest.mark.parametrize("response", RESPONSES, ids=kind)

@@ -44,6 +44,7 @@ def test_descriptors_travel_in_order_and_close_on_exec():
         (zds.AddWorkload(UID, INFO), zds.decode_request, {1, 4}),
         (zds.DelWorkload(UID), zds.decode_request, {0}),
         (zds.Welcome("n"), zds.decode_request, {2}),
+        (zds.Welcome("n", ("a", "b", "c")), zds.decode_request, {3}),
         (zds.Deposited("n"), zds.decode_request, {1}),
         (zds.Result(1), zds.decode_request, {0}),
         (zds.Ack(), zds.decode_response, {0}),

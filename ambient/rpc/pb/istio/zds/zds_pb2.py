@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13istio/zds/zds.proto\x12\x12istio.workload.zds\"a\n\x08ZdsHello\x12,\n\x07version\x18\x01 \x01(\x0e\x32\x1b.istio.workload.zds.Version\x12\x13\n\nextensions\x18\xe8\x07 \x03(\t\x12\x12\n\treturning\x18\xe9\x07 \x03(\t\"\xf5\x02\n\x0cWorkloadInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12=\n\x06labels\x18\xe8\x07 \x03(\x0b\x32,.istio.workload.zds.WorkloadInfo.LabelsEntry\x12\x12\n\taddresses\x18\xe9\x07 \x03(\x0c\x12\x15\n\x0cnetns_cookie\x18\xea\x07 \x01(\x04\x12\x35\n\x07\x63\x61pture\x18\xeb\x07 \x01(\x0e\x32#.istio.workload.zds.SetCapture.Mode\x12\x33\n\nexclusions\x18\xec\x07 \x01(\x0b\x32\x1e.istio.workload.zds.Exclusions\x12\x12\n\tunhealthy\x18\xed\x07 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x04\x10\x05R\x0ctrust_domain\"V\n\nExclusions\x12\x16\n\x0eoutbound_ports\x18\x01 \x03(\r\x12\x15\n\rinbound_ports\x18\x02 \x03(\r\x12\x19\n\x11outbound_networks\x18\x03 \x03(\t\"S\n\x0b\x41\x64\x64Workload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x37\n\rworkload_info\x18\x02 \x01(\x0b\x32 .istio.workload.zds.WorkloadInfo\"\x1b\n\x0cKeepWorkload\x12\x0b\n\x03uid\x18\x01 \x01(\t\"(\n\x0b\x44\x65lWorkload\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x03now\x18\xe8\x07 \x01(\x08\"\x0e\n\x0cSnapshotSent\"\x17\n\x07Welcome\x12\x0c\n\x04node\x18\x01 \x01(\t\"\x19\n\tDeposited\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x33\n\x0b\x63onnections\x18\x03 \x03(\x0b\x32\x1e.istio.workload.zds.Connection\x12\x0c\n\x04more\x18\x04 \x01(\x08\"\xfe\x02\n\x0fWorkloadRequest\x12.\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x1f.istio.workload.zds.AddWorkloadH\x00\x12.\n\x03\x64\x65l\x18\x02 \x01(\x0b\x32\x1f.istio.workload.zds.DelWorkloadH\x00\x12\x39\n\rsnapshot_sent\x18\x03 \x01(\x0b\x32 .istio.workload.zds.SnapshotSentH\x00\x12\x30\n\x04keep\x18\x05 \x01(\x0b\x32 .istio.workload.zds.KeepWorkloadH\x00\x12/\n\x07welcome\x18\xe8\x07 \x01(\x0b\x32\x1b.istio.workload.zds.WelcomeH\x00\x12\x33\n\tdeposited\x18\xe9\x07 \x01(\x0b\x32\x1d.istio.workload.zds.DepositedH\x00\x12-\n\x06result\x18\xea\x07 \x01(\x0b\x32\x1a.istio.workload.zds.ResultH\x00\x42\t\n\x07payload\"\x14\n\x03\x41\x63k\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"s\n\nSetCapture\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x31\n\x04mode\x18\x02 \x01(\x0e\x32#.istio.workload.zds.SetCapture.Mode\"%\n\x04Mode\x12\x07\n\x03OFF\x10\x00\x12\x0c\n\x08\x44RAINING\x10\x01\x12\x06\n\x02ON\x10\x02\"\x17\n\x07\x44\x65posit\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x08Returned\x12\x0b\n\x03uid\x18\x01 \x01(\t\"{\n\nConnection\x12\x10\n\x08local_ip\x18\x01 \x01(\x0c\x12\x12\n\nlocal_port\x18\x02 \x01(\r\x12\x11\n\tremote_ip\x18\x03 \x01(\x0c\x12\x13\n\x0bremote_port\x18\x04 \x01(\r\x12\x0f\n\x07inbound\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ookie\x18\x06 \x01(\x04\"\x1e\n\x0fListConnections\x12\x0b\n\x03uid\x18\x01 \x01(\t\"V\n\x12\x44\x65stroyConnections\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x33\n\x0b\x63onnections\x18\x02 \x03(\x0b\x32\x1e.istio.workload.zds.Connection\"\xf8\x02\n\x10WorkloadResponse\x12&\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x17.istio.workload.zds.AckH\x00\x12\x36\n\x0bset_capture\x18\xe8\x07 \x01(\x0b\x32\x1e.istio.workload.zds.SetCaptureH\x00\x12/\n\x07\x64\x65posit\x18\xe9\x07 \x01(\x0b\x32\x1b.istio.workload.zds.DepositH\x00\x12\x31\n\x08returned\x18\xea\x07 \x01(\x0b\x32\x1c.istio.workload.zds.ReturnedH\x00\x12@\n\x10list_connections\x18\xeb\x07 \x01(\x0b\x32#.istio.workload.zds.ListConnectionsH\x00\x12\x46\n\x13\x64\x65stroy_connections\x18\xec\x07 \x01(\x0b\x32&.istio.workload.zds.DestroyConnectionsH\x00\x12\x0b\n\x02id\x18\xf2\x07 \x01(\x04\x42\t\n\x07payload*\x1f\n\x07Version\x12\x0c\n\x08NOT_USED\x10\x00\x12\x06\n\x02V1\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13istio/zds/zds.proto\x12\x12istio.workload.zds\"a\n\x08ZdsHello\x12,\n\x07version\x18\x01 \x01(\x0e\x32\x1b.istio.workload.zds.Version\x12\x13\n\nextensions\x18\xe8\x07 \x03(\t\x12\x12\n\treturning\x18\xe9\x07 \x03(\t\"\xf5\x02\n\x0cWorkloadInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12=\n\x06labels\x18\xe8\x07 \x03(\x0b\x32,.istio.workload.zds.WorkloadInfo.LabelsEntry\x12\x12\n\taddresses\x18\xe9\x07 \x03(\x0c\x12\x15\n\x0cnetns_cookie\x18\xea\x07 \x01(\x04\x12\x35\n\x07\x63\x61pture\x18\xeb\x07 \x01(\x0e\x32#.istio.workload.zds.SetCapture.Mode\x12\x33\n\nexclusions\x18\xec\x07 \x01(\x0b\x32\x1e.istio.workload.zds.Exclusions\x12\x12\n\tunhealthy\x18\xed\x07 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x04\x10\x05R\x0ctrust_domain\"V\n\nExclusions\x12\x16\n\x0eoutbound_ports\x18\x01 \x03(\r\x12\x15\n\rinbound_ports\x18\x02 \x03(\r\x12\x19\n\x11outbound_networks\x18\x03 \x03(\t\"S\n\x0b\x41\x64\x64Workload\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x37\n\rworkload_info\x18\x02 \x01(\x0b\x32 .istio.workload.zds.WorkloadInfo\"\x1b\n\x0cKeepWorkload\x12\x0b\n\x03uid\x18\x01 \x01(\t\"(\n\x0b\x44\x65lWorkload\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x03now\x18\xe8\x07 \x01(\x08\"\x0e\n\x0cSnapshotSent\"%\n\x07Welcome\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04maps\x18\x02 \x03(\t\"\x19\n\tDeposited\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x33\n\x0b\x63onnections\x18\x03 \x03(\x0b\x32\x1e.istio.workload.zds.Connection\x12\x0c\n\x04more\x18\x04 \x01(\x08\"\xfe\x02\n\x0fWorkloadRequest\x12.\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x1f.istio.workload.zds.AddWorkloadH\x00\x12.\n\x03\x64\x65l\x18\x02 \x01(\x0b\x32\x1f.istio.workload.zds.DelWorkloadH\x00\x12\x39\n\rsnapshot_sent\x18\x03 \x01(\x0b\x32 .istio.workload.zds.SnapshotSentH\x00\x12\x30\n\x04keep\x18\x05 \x01(\x0b\x32 .istio.workload.zds.KeepWorkloadH\x00\x12/\n\x07welcome\x18\xe8\x07 \x01(\x0b\x32\x1b.istio.workload.zds.WelcomeH\x00\x12\x33\n\tdeposited\x18\xe9\x07 \x01(\x0b\x32\x1d.istio.workload.zds.DepositedH\x00\x12-\n\x06result\x18\xea\x07 \x01(\x0b\x32\x1a.istio.workload.zds.ResultH\x00\x42\t\n\x07payload\"\x14\n\x03\x41\x63k\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"s\n\nSetCapture\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x31\n\x04mode\x18\x02 \x01(\x0e\x32#.istio.workload.zds.SetCapture.Mode\"%\n\x04Mode\x12\x07\n\x03OFF\x10\x00\x12\x0c\n\x08\x44RAINING\x10\x01\x12\x06\n\x02ON\x10\x02\"\x17\n\x07\x44\x65posit\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x08Returned\x12\x0b\n\x03uid\x18\x01 \x01(\t\"{\n\nConnection\x12\x10\n\x08local_ip\x18\x01 \x01(\x0c\x12\x12\n\nlocal_port\x18\x02 \x01(\r\x12\x11\n\tremote_ip\x18\x03 \x01(\x0c\x12\x13\n\x0bremote_port\x18\x04 \x01(\r\x12\x0f\n\x07inbound\x18\x05 \x01(\x08\x12\x0e\n\x06\x63ookie\x18\x06 \x01(\x04\"\x1e\n\x0fListConnections\x12\x0b\n\x03uid\x18\x01 \x01(\t\"V\n\x12\x44\x65stroyConnections\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x33\n\x0b\x63onnections\x18\x02 \x03(\x0b\x32\x1e.istio.workload.zds.Connection\"\xf8\x02\n\x10WorkloadResponse\x12&\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x17.istio.workload.zds.AckH\x00\x12\x36\n\x0bset_capture\x18\xe8\x07 \x01(\x0b\x32\x1e.istio.workload.zds.SetCaptureH\x00\x12/\n\x07\x64\x65posit\x18\xe9\x07 \x01(\x0b\x32\x1b.istio.workload.zds.DepositH\x00\x12\x31\n\x08returned\x18\xea\x07 \x01(\x0b\x32\x1c.istio.workload.zds.ReturnedH\x00\x12@\n\x10list_connections\x18\xeb\x07 \x01(\x0b\x32#.istio.workload.zds.ListConnectionsH\x00\x12\x46\n\x13\x64\x65stroy_connections\x18\xec\x07 \x01(\x0b\x32&.istio.workload.zds.DestroyConnectionsH\x00\x12\x0b\n\x02id\x18\xf2\x07 \x01(\x04\x42\t\n\x07payload*\x1f\n\x07Version\x12\x0c\n\x08NOT_USED\x10\x00\x12\x06\n\x02V1\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKLOADINFO_LABELSENTRY']._loaded_options = None
   _globals['_WORKLOADINFO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSION']._serialized_start=2132
-  _globals['_VERSION']._serialized_end=2163
+  _globals['_VERSION']._serialized_start=2146
+  _globals['_VERSION']._serialized_end=2177
   _globals['_ZDSHELLO']._serialized_start=43
   _globals['_ZDSHELLO']._serialized_end=140
   _globals['_WORKLOADINFO']._serialized_start=143
@@ -52,29 +52,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOTSENT']._serialized_start=762
   _globals['_SNAPSHOTSENT']._serialized_end=776
   _globals['_WELCOME']._serialized_start=778
-  _globals['_WELCOME']._serialized_end=801
-  _globals['_DEPOSITED']._serialized_start=803
-  _globals['_DEPOSITED']._serialized_end=828
-  _globals['_RESULT']._serialized_start=830
-  _globals['_RESULT']._serialized_end=932
-  _globals['_WORKLOADREQUEST']._serialized_start=935
-  _globals['_WORKLOADREQUEST']._serialized_end=1317
-  _globals['_ACK']._serialized_start=1319
-  _globals['_ACK']._serialized_end=1339
-  _globals['_SETCAPTURE']._serialized_start=1341
-  _globals['_SETCAPTURE']._serialized_end=1456
-  _globals['_SETCAPTURE_MODE']._serialized_start=1419
-  _globals['_SETCAPTURE_MODE']._serialized_end=1456
-  _globals['_DEPOSIT']._serialized_start=1458
-  _globals['_DEPOSIT']._serialized_end=1481
-  _globals['_RETURNED']._serialized_start=1483
-  _globals['_RETURNED']._serialized_end=1506
-  _globals['_CONNECTION']._serialized_start=1508
-  _globals['_CONNECTION']._serialized_end=1631
-  _globals['_LISTCONNECTIONS']._serialized_start=1633
-  _globals['_LISTCONNECTIONS']._serialized_end=1663
-  _globals['_DESTROYCONNECTIONS']._serialized_start=1665
-  _globals['_DESTROYCONNECTIONS']._serialized_end=1751
-  _globals['_WORKLOADRESPONSE']._serialized_start=1754
-  _globals['_WORKLOADRESPONSE']._serialized_end=2130
+  _globals['_WELCOME']._serialized_end=815
+  _globals['_DEPOSITED']._serialized_start=817
+  _globals['_DEPOSITED']._serialized_end=842
+  _globals['_RESULT']._serialized_start=844
+  _globals['_RESULT']._serialized_end=946
+  _globals['_WORKLOADREQUEST']._serialized_start=949
+  _globals['_WORKLOADREQUEST']._serialized_end=1331
+  _globals['_ACK']._serialized_start=1333
+  _globals['_ACK']._serialized_end=1353
+  _globals['_SETCAPTURE']._serialized_start=1355
+  _globals['_SETCAPTURE']._serialized_end=1470
+  _globals['_SETCAPTURE_MODE']._serialized_start=1433
+  _globals['_SETCAPTURE_MODE']._serialized_end=1470
+  _globals['_DEPOSIT']._serialized_start=1472
+  _globals['_DEPOSIT']._serialized_end=1495
+  _globals['_RETURNED']._serialized_start=1497
+  _globals['_RETURNED']._serialized_end=1520
+  _globals['_CONNECTION']._serialized_start=1522
+  _globals['_CONNECTION']._serialized_end=1645
+  _globals['_LISTCONNECTIONS']._serialized_start=1647
+  _globals['_LISTCONNECTIONS']._serialized_end=1677
+  _globals['_DESTROYCONNECTIONS']._serialized_start=1679
+  _globals['_DESTROYCONNECTIONS']._serialized_end=1765
+  _globals['_WORKLOADRESPONSE']._serialized_start=1768
+  _globals['_WORKLOADRESPONSE']._serialized_end=2144
 # @@protoc_insertion_point(module_scope)

@@ -90,10 +90,12 @@ class SnapshotSent(_message.Message):
     def __init__(self) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("node",)
+    __slots__ = ("node", "maps")
     NODE_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
     node: str
-    def __init__(self, node: _Optional[str] = ...) -> None: ...
+    maps: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., maps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Deposited(_message.Message):
     __slots__ = ("name",)
