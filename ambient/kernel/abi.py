@@ -28,6 +28,14 @@ POD_HBONE = 1 << 2
 DIRECTION_OUTBOUND = 0
 DIRECTION_INBOUND = 1
 
+FLOW_OF_CLIENT = 0
+FLOW_OF_SERVER = 1
+
+FLOW_LIVES = 0
+FLOW_FINISHED = 1
+FLOW_CUT = 2
+FLOW_TIMED_OUT = 3
+
 
 def pack_ip(ip: IpAddress) -> ctypes.Array[ctypes.c_uint8]:
     """An address as the programs keep it."""
@@ -138,6 +146,53 @@ class SocketState(Struct):
     _fields_: ClassVar = [("peer", Endpoint), ("own", Ip), ("flags", ctypes.c_uint32)]
 
 
+class Flow(Struct):
+    """``struct flow``: one end of a direct connection."""
+
+    cookie: int
+    netns_cookie: int
+    began_ns: int
+    ended_ns: int
+    sent: int
+    received: int
+    own: Endpoint
+    peer: Endpoint
+    meant: Endpoint
+    rtt_us: int
+    side: int
+    ending: int
+    _fields_: ClassVar = [
+        ("cookie", ctypes.c_uint64),
+        ("netns_cookie", ctypes.c_uint64),
+        ("began_ns", ctypes.c_uint64),
+        ("ended_ns", ctypes.c_uint64),
+        ("sent", ctypes.c_uint64),
+        ("received", ctypes.c_uint64),
+        ("own", Endpoint),
+        ("peer", Endpoint),
+        ("meant", Endpoint),
+        ("rtt_us", ctypes.c_uint32),
+        ("side", ctypes.c_uint8),
+        ("ending", ctypes.c_uint8),
+        ("has_got_fin", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8),
+        ("pad2", ctypes.c_uint32),
+    ]
+
+
+class FlowLoss(Struct):
+    """``struct flow_loss``: value of ``flow_losses``."""
+
+    connections: int
+    sent: int
+    received: int
+    _fields_: ClassVar = [
+        ("connections", ctypes.c_uint64),
+        ("sent", ctypes.c_uint64),
+        ("received", ctypes.c_uint64),
+    ]
+
+
 STRUCTS: dict[str, type[Struct]] = {
     "endpoint": Endpoint,
     "tuple": Tuple,
@@ -146,4 +201,6 @@ STRUCTS: dict[str, type[Struct]] = {
     "excluded_port": ExcludedPort,
     "excluded_network": ExcludedNetwork,
     "socket_state": SocketState,
+    "flow": Flow,
+    "flow_loss": FlowLoss,
 }

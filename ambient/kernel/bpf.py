@@ -102,6 +102,12 @@ def attached(target_fd: int, attach: Attach) -> tuple[str, ...]:
     return tuple(map(_program_name, numbers[:count]))
 
 
+def capacity(map_fd: int) -> int:
+    """How many entries a map can have; of a ring buffer, its bytes."""
+    *_, most = struct.unpack_from("=IIIII", _info(map_fd, 20))
+    return int(most)
+
+
 def exists_program(number: int) -> bool:
     """Whether the kernel still has a program with this id."""
     try:

@@ -24,6 +24,7 @@ PROGRAMS = {
     "plain_tcp": ("plain_tcp.c", CGROUP_SOCK, 2),
     "mark_proxy": ("mark.c", CGROUP_SOCK, 2),
     "follow_connection": ("sockops.c", SOCK_OPS, None),
+    "account_direct": ("flows.c", SOCK_OPS, None),
     "admit_probe": ("prober.c", SOCK_OPS, None),
     "redirect_connect4": ("redirect.c", SOCK_ADDR, 10),
     "redirect_connect6": ("redirect.c", SOCK_ADDR, 11),
@@ -48,6 +49,10 @@ MAPS = (
     "clients",
     "admissions",
     "sockets",
+    "flow_sockets",
+    "flows",
+    "flow_losses",
+    "flow_records",
 )
 
 # include/uapi/linux/sched.h and mount.h

@@ -39,6 +39,7 @@ SOCKET_HOOKS = {
     "name_own4": Attach.GETSOCKNAME4,
     "name_own6": Attach.GETSOCKNAME6,
     "follow_connection": Attach.SOCK_OPS,
+    "account_direct": Attach.SOCK_OPS,
     "follow_mptcp": Attach.SOCK_OPS,
     "redirect_connect4": Attach.CONNECT4,
     "redirect_connect6": Attach.CONNECT6,
@@ -58,7 +59,7 @@ LAYOUT_OF = {
     "excluded_networks": (ctypes.sizeof(abi.ExcludedNetwork), 1),
 }
 
-SHARED_MAPS = ("original_destinations", "clients")
+SHARED_MAPS = ("original_destinations", "clients", "flows", "flow_losses", "flow_records")
 """What the proxy shares with the programs, by the names of the pins."""
 
 Contents = dict[str, dict[bytes, bytes]]

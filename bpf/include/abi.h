@@ -96,3 +96,44 @@ struct socket_state {
 	struct address own; /* what getsockname shows instead of loopback */
 	__u32 flags;
 };
+
+/* Which end of a direct connection a flow is. */
+#define FLOW_OF_CLIENT 0
+#define FLOW_OF_SERVER 1
+
+/* How it ended. Cut: by a reset of either end, or destroyed. */
+#define FLOW_LIVES 0
+#define FLOW_FINISHED 1
+#define FLOW_CUT 2
+#define FLOW_TIMED_OUT 3
+
+/* One end of a direct connection: value of `flows`, keyed by socket cookie, and
+ * what is told in `flow_records`. Times are of uptime.
+ */
+struct flow {
+	__u64 cookie;
+	__u64 netns_cookie;
+	__u64 began_ns;
+	__u64 ended_ns; /* 0: it lives */
+	__u64 sent; /* of its bytes, those that the other end has taken */
+	__u64 received;
+	struct endpoint own;
+	struct endpoint peer; /* who is there */
+	struct endpoint
+	    meant; /* what the client meant, at the server the client */
+	__u32 rtt_us;
+	__u8 side;
+	__u8 ending;
+	__u8 has_got_fin; /* in the states that do not tell */
+	__u8 pad;
+	__u32 pad2;
+};
+
+/* What could neither be told nor kept. Value of `flow_losses`, keyed by netns
+ * cookie.
+ */
+struct flow_loss {
+	__u64 connections;
+	__u64 sent;
+	__u64 received;
+};

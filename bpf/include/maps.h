@@ -9,6 +9,8 @@
 
 #define MAX_CONNECTIONS 65536
 #define MAX_EXCLUSIONS 65536
+#define MAX_FLOWS (2 * MAX_CONNECTIONS)
+#define FLOW_RING_PAGES 256
 #define ADMISSION_NS (30ULL * 1000 * 1000 * 1000)
 
 BPF_TABLE("hash", __u64, struct pod, pods, MAX_PODS);
@@ -28,7 +30,15 @@ BPF_TABLE("lru_hash", struct tuple, struct endpoint, clients, MAX_CONNECTIONS);
 /* Connection that capture lets through -> when it began, in ns of uptime. */
 BPF_TABLE("lru_hash", struct tuple, __u64, admissions, MAX_CONNECTIONS);
 
+/* Ends of direct connections that live, and those that ended and could not be
+ * told: the reader takes them from here.
+ */
+BPF_F_TABLE("hash", __u64, struct flow, flows, MAX_FLOWS, BPF_F_NO_PREALLOC);
+BPF_TABLE("hash", __u64, struct flow_loss, flow_losses, MAX_PODS);
+BPF_RINGBUF_OUTPUT(flow_records, FLOW_RING_PAGES);
+
 BPF_SK_STORAGE(sockets, struct socket_state);
+BPF_SK_STORAGE(flow_sockets, struct flow);
 
 static __always_inline void count(__u32 reason)
 {
@@ -132,4 +142,50 @@ static __always_inline struct socket_state *new_state_of(void *socket)
 static __always_inline void clear_state_of(void *socket)
 {
 	sockets.sk_storage_delete(socket);
+}
+
+static __always_inline struct flow *flow_of(void *socket)
+{
+	return flow_sockets.sk_storage_get(socket, 0, 0);
+}
+
+static __always_inline struct flow *new_flow_of(void *socket)
+{
+	return flow_sockets.sk_storage_get(socket, 0,
+					   BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+static __always_inline void end_flow_of(void *socket)
+{
+	flow_sockets.sk_storage_delete(socket);
+}
+
+static __always_inline long tell_flow(struct flow *flow)
+{
+	return flow_records.ringbuf_output(flow, sizeof(*flow), 0);
+}
+
+static __always_inline int list_flow(__u64 *cookie, struct flow *flow)
+{
+	return flows.update(cookie, flow);
+}
+
+static __always_inline void unlist_flow(__u64 *cookie)
+{
+	flows.delete(cookie);
+}
+
+/* Sums alone, for want of room for more. */
+static __always_inline void lose_flow(__u64 netns_cookie, __u64 sent,
+				      __u64 received)
+{
+	struct flow_loss none = {};
+	struct flow_loss *loss =
+	    flow_losses.lookup_or_try_init(&netns_cookie, &none);
+
+	if (!loss)
+		return;
+	__sync_fetch_and_add(&loss->connections, 1);
+	__sync_fetch_and_add(&loss->sent, sent);
+	__sync_fetch_and_add(&loss->received, received);
 }

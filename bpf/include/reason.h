@@ -24,6 +24,10 @@ enum reason {
 	CONNECT_FAILED, /* before it was established */
 	CLIENT_RESTORED, /* an accepted socket learnt its real client */
 	CLIENT_LOST, /* no memory to remember it in */
+	/* flows.c */
+	FLOW_KEPT, /* the ring is full: it waits in `flows` */
+	FLOW_NOT_LISTED, /* `flows` is full: told at its end alone */
+	FLOW_LOST, /* neither told nor kept, save in the sums */
 	/* names.c */
 	NAME_NOT_IPV4, /* an IPv4 socket whose real peer has IPv6 */
 	/* plain_tcp.c */

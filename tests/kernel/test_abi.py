@@ -57,6 +57,8 @@ def test_every_constant_of_the_header_is_mirrored() -> None:
         assert getattr(abi, name) == constants[name]
     for name in ("POD_OUTBOUND", "POD_INBOUND", "POD_HBONE"):
         assert getattr(abi, name) == constants[name]
+    flows = [name for name in constants if name.startswith("FLOW_")]
+    assert {name: constants[name] for name in flows} == {name: getattr(abi, name) for name in flows}
     for role in Role:
         assert role.value == constants[f"PORT_{role.name}"]
         assert redirector.SLOTS[role] == constants[f"SLOT_{role.name}"]
