@@ -63,7 +63,7 @@ def checks() -> dict[str, object]:
     )
     loaded = time.monotonic() - started
     found: dict[str, object] = {"load_seconds": round(loaded, 1)}
-    destinations = OriginalDestinations(kernel.original_destinations_fd)
+    destinations = OriginalDestinations(kernel.shared_maps["original_destinations"])
     addresses = tuple(ip_address(address) for address in POD.values())
     for mode, cgroup in (("pod-cgroup", str(groups["pod"])), ("root", None)):
         wish = [Redirection("pod", netns.cookie, addresses, cgroup, Capture.ON, Exclusions())]
