@@ -65,6 +65,8 @@ class Security(Enum):
     """How the connection was protected between the nodes."""
 
     MUTUAL_TLS = "mutual_tls"
+    SAME_NODE = "same_node"
+    """It never left the node's kernel."""
     UNKNOWN = "unknown"
 
 
