@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
-SUITES = {"6.1": ("bookworm", "bookworm-updates"), "6.12": ("bookworm-backports", "trixie")}
-"""Kernel to the suites that have it; the first that answers is taken."""
+from matrix import Kernel
 
 PACKAGE = "linux-image-cloud-amd64"
+COMPLETE = ".complete"
+"""Made last, so that an interrupted download is begun anew."""
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -17,32 +19,48 @@ class NotAvailable(Exception):
     """No suite of this machine's package source has the kernel."""
 
 
-def kernel(version: str, cache: Path) -> Path:
-    """The ``vmlinuz`` of ``version``, from ``cache`` or downloaded into it."""
-    unpacked = cache / f"kernel-{version}"
-    image = _image(unpacked)
-    if image is not None:
-        return image
+def unpacked(kernel: Kernel, cache: Path) -> Path:
+    """A folder with the image and the modules, from ``cache`` or downloaded into it."""
+    folder = cache / f"kernel-{kernel.version}"
+    if (folder / COMPLETE).exists():
+        return folder
     failures = []
-    for suite in SUITES[version]:
+    for suite in kernel.suites:
+        shutil.rmtree(folder, ignore_errors=True)
         try:
-            _download(version, suite, cache / f"apt-{suite}", unpacked)
+            _download(kernel.version, suite, cache / f"apt-{suite}", folder)
         except (NotAvailable, subprocess.CalledProcessError) as error:
             failures.append(f"{suite}: {getattr(error, 'stderr', None) or error}")
             continue
-        image = _image(unpacked)
-        if image is not None:
-            return image
-    raise NotAvailable(f"no Debian kernel {version} to be had: " + "; ".join(failures))
+        (folder / COMPLETE).touch()
+        return folder
+    raise NotAvailable(f"no Debian kernel {kernel.version} to be had: " + "; ".join(failures))
 
 
-def _image(folder: Path) -> Path | None:
-    return next(folder.glob("boot/vmlinuz-*"), None)
+def image(folder: Path) -> Path:
+    """The compressed kernel of an unpacked package."""
+    return _images(folder)[0]
 
 
-def _download(version: str, suite: str, private: Path, unpacked: Path) -> None:
-    for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
-        (private / folder).mkdir(parents=True, exist_ok=True)
+def modules(folder: Path) -> Path:
+    """The folder of its modules, which has the kernel's release as its name."""
+    (found,) = [*folder.glob("lib/modules/*"), *folder.glob("usr/lib/modules/*")]
+    return found
+
+
+def release(folder: Path) -> str:
+    """What ``uname -r`` will say."""
+    return modules(folder).name
+
+
+def _images(folder: Path) -> list[Path]:
+    """Newer packages have it beside the modules."""
+    return [*folder.glob("boot/vmlinuz-*"), *folder.glob("usr/lib/modules/*/vmlinuz")]
+
+
+def _download(version: str, suite: str, private: Path, folder: Path) -> None:
+    for needed in ("state/lists/partial", "cache/archives/partial", "etc"):
+        (private / needed).mkdir(parents=True, exist_ok=True)
     source = private / "etc" / "sources.list"
     source.write_text(
         f"deb [signed-by={ARCHIVE_KEYRING}] {package_source()} {suite} main\n", encoding="utf-8"
@@ -61,11 +79,16 @@ def _download(version: str, suite: str, private: Path, unpacked: Path) -> None:
     name = re.search(rf"Depends: (linux-image-{re.escape(version)}\.\S+)", said)
     if name is None:
         raise NotAvailable(f"{PACKAGE} is not {version} there")
-    _run("apt-get", *options, "-qq", "download", name[1], folder=private)
-    package = next(private.glob(f"{name[1]}_*.deb"))
-    unpacked.mkdir(exist_ok=True)
-    _run("dpkg", "-x", str(package), str(unpacked))
-    package.unlink()
+    said = _run("apt-cache", *options, "depends", name[1])
+    parts = re.findall(r"Depends: (linux-(?:modules|binary|image)-\d\S+)", said)
+    folder.mkdir()
+    for part in {name[1], *parts}:
+        _run("apt-get", *options, "-qq", "download", part, folder=private)
+        package = next(private.glob(f"{part}_*.deb"))
+        _run("dpkg", "-x", str(package), str(folder))
+        package.unlink()
+    if not _images(folder):
+        raise NotAvailable(f"{name[1]} has no kernel in it")
 
 
 def package_source() -> str:

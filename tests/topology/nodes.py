@@ -28,7 +28,7 @@ from topology import cgroup
 from topology.disk import HOLD, Disk
 from topology.leftovers import PINS
 from topology.namespace import Namespace
-from topology.process import OWNER, Process, entering
+from topology.process import OWNER, PATIENCE, Process, entering
 from topology.wire import Wire
 
 APPS = Path(__file__).parent / "apps"
@@ -74,7 +74,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             env=self.topology.environment,
         )
 

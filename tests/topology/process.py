@@ -16,9 +16,13 @@ T = TypeVar("T")
 OWNER = "AMBIENT_TEST_OWNER"
 """Every process of a topology carries this variable: the pid of the process that made the topology."""
 
+PATIENCE = float(os.environ.get("AMBIENT_TEST_PATIENCE", "1"))
+"""How many times as long as usual a test waits before it gives up: a machine in software is slow."""
+
 
 def until(condition: Callable[[], T | Literal[False] | None], timeout_seconds: float, what: str) -> T:
     """The first truthy answer of ``condition``; AssertionError when there is none in time."""
+    timeout_seconds *= PATIENCE
     deadline = time.monotonic() + timeout_seconds
     while True:
         answer = condition()
@@ -89,7 +93,7 @@ class Process:
         return line
 
     def wait(self, timeout_seconds: float = 30) -> int:
-        return self._popen.wait(timeout_seconds)
+        return self._popen.wait(timeout_seconds * PATIENCE)
 
     def finished(self, timeout_seconds: float = 30) -> list[dict[str, Any]]:
         """What it printed, once it has ended well."""
@@ -105,13 +109,13 @@ class Process:
         """SIGTERM, and SIGKILL when that is not heard."""
         self.signal(signal.SIGTERM)
         try:
-            return self._popen.wait(timeout_seconds)
+            return self._popen.wait(timeout_seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             return self.kill()
 
     def kill(self) -> int:
         self.signal(signal.SIGKILL)
-        return self._popen.wait(10)
+        return self._popen.wait(10 * PATIENCE)
 
     def tail(self, lines: int = 30) -> str:
         """The end of what it said, for a message."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.namespace import entered
-from topology.process import Process, until
+from topology.process import PATIENCE, Process, until
 
 READY_SECONDS = 30.0
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
@@ -47,7 +47,7 @@ class Teller(ABC):
     def get(self, path: str, method: str = "GET") -> tuple[int, bytes]:
         """A page of the admin endpoint."""
         with entered(self.netns):
-            connection = http.client.HTTPConnection(*self.admin, timeout=10)
+            connection = http.client.HTTPConnection(*self.admin, timeout=10 * PATIENCE)
             try:
                 connection.request(method, path)
                 answer = connection.getresponse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import socket
 import time
 
@@ -16,7 +17,9 @@ def main() -> None:
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("--send", default="hello")
-    parser.add_argument("--timeout", type=float, default=10)
+    parser.add_argument(
+        "--timeout", type=float, default=10 * float(os.environ.get("AMBIENT_TEST_PATIENCE", "1"))
+    )
     arguments = parser.parse_args()
     started = time.monotonic()
     seen: dict[str, object] = {"event": "called", "error": None, "server": None}
