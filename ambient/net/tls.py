@@ -155,10 +155,12 @@ class _Outspoken(api_utils.SSLTransport_Socket):  # type: ignore[misc, name-defi
     The library leaves the alert in its buffer when it closes.
     """
 
-    __slots__ = ()
+    __slots__ = ("_has_spoken",)
 
     def _force_close(self, error: Exception | None) -> None:
-        if isinstance(error, ssl.SSLError):
+        # Speaking may fail in its turn, and comes back here then.
+        if isinstance(error, ssl.SSLError) and not hasattr(self, "_has_spoken"):
+            self._has_spoken = True
             self._write_ready()
         super()._force_close(error)
 
