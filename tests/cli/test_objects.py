@@ -136,6 +136,8 @@ def test_a_watch_shows_what_stands_and_then_what_changes(shop, running):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores it, and so does what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # Nothing of ours holds a lock here.
     ) as watching:
         seen = [json.loads(watching.stdout.readline())]
         running.ambient("apply", "-f", "-", stdin=SHOP.replace("port: 80,", "port: 82,"))
