@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from ambient.core import delta
-from ambient.core.model import policies
+from ambient.core.delta import Resource
 from ambient.core.snapshot import EMPTY, Snapshot
 from ambient.member import files, messages
 from ambient.rpc import trust, wire
@@ -97,7 +97,7 @@ class Mesh:
         nouns, believed = _apart(update)
         change, errors = wire.decode(nouns)
         errors |= self._believe(believed, fresh)
-        shut = tuple(map(policies.shut, self._unreadable(nouns, errors)))
+        shut = tuple(self._shut(nouns, errors))
         change = replace(change, upserted=change.upserted + shut)
         good = wire.accepted(nouns, errors)
         kept = wire.accepted(update, errors)
@@ -113,12 +113,13 @@ class Mesh:
         self._changed(before, self.snapshot)
         return errors
 
-    def _unreadable(self, nouns: Update, errors: Mapping[str, str]) -> Iterator[str]:
-        """Services whose policies were refused while no earlier ones stand."""
-        held = self.held.versions(wire.POLICIES)
+    def _shut(self, nouns: Update, errors: Mapping[str, str]) -> Iterator[Resource]:
+        """What stands for policies that were refused while no earlier ones stand."""
         for raw in nouns.upserted:
-            if raw.type_url == wire.POLICIES and raw.name in errors and raw.name not in held:
-                yield raw.name
+            if raw.name not in errors or raw.name in self.held.versions(raw.type_url):
+                continue
+            if (shut := wire.shut(raw)) is not None:
+                yield shut
 
 
 def _apart(update: Update) -> tuple[Update, tuple[RawResource, ...]]:

@@ -15,6 +15,7 @@ from immutables import Map
 
 from ambient.core.delta import Delta, Resource
 from ambient.core.errors import PeerError
+from ambient.core.model import authorization, policies
 from ambient.core.model.address import GatewayAddress, IpAddress, NetworkAddress, NetworkRange, unmapped
 from ambient.core.model.authorization import (
     Action,
@@ -117,6 +118,24 @@ def merge(held: Update, update: Update) -> Update:
 def accepted(update: Update, errors: Mapping[str, str]) -> Update:
     """``update`` without the resources that were refused."""
     return Update(tuple(raw for raw in update.upserted if raw.name not in errors), update.removed)
+
+
+def shut(raw: RawResource) -> Resource | None:
+    """What counts of a policy that could not be decoded: it lets nobody in, as far as it can be seen to reach.
+
+    None: it would have let everybody in anyway, or is no policy.
+    """
+    if raw.type_url == POLICIES:
+        return policies.shut(raw.name)
+    if raw.type_url != AUTHORIZATION:
+        return None
+    try:
+        message = authorization_pb2.Authorization.FromString(raw.body)
+    except DecodeError:
+        return authorization.shut(raw.name, Scope.GLOBAL)
+    if message.dry_run:
+        return None
+    return authorization.shut(raw.name, _SCOPE.get(message.scope, Scope.GLOBAL))
 
 
 def decode(update: Update) -> tuple[Delta, dict[str, str]]:

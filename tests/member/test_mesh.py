@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from ambient.core.authorize import Connection, Denied
+import pytest
+
+from ambient.core.authorize import Connection, Denied, authorize
 from ambient.core.authorize_request import RequestFacts, authorize_request
 from ambient.core.delta import Resource
 from ambient.core.http import paths
 from ambient.core.model.address import NetworkAddress, SocketAddress
+from ambient.core.model.authorization import Action, Authorization, Scope
+from ambient.core.model.identity import SpiffeId
 from ambient.core.model.policies import ServicePolicies
 from ambient.core.model.service import Port, Service
 from ambient.core.model.workload import Workload
@@ -17,6 +21,7 @@ from ambient.member import messages
 from ambient.member.incoming import Incoming
 from ambient.member.mesh import Mesh, in_packets
 from ambient.rpc import encoding, trust, wire
+from ambient.rpc.pb.istio.security import authorization_pb2 as pb
 from ambient.rpc.wire import RawResource, Update
 
 
@@ -33,6 +38,14 @@ def workload(number: int) -> Workload:
 
 def raw(*resources: Resource) -> tuple[RawResource, ...]:
     return tuple(encoding.encode_resource(resource) for resource in resources)
+
+
+def authorization_of(scope: int, namespace: str = "shop", *, dry_run: bool = False) -> bytes:
+    """Such as this version cannot read: a network of 99 bits."""
+    network = pb.Address(address=bytes(4), length=99)
+    rule = pb.Rule(clauses=[pb.Clause(matches=[pb.Match(source_ips=[network])])])
+    message = pb.Authorization(name="policy", namespace=namespace, scope=scope, rules=[rule], dry_run=dry_run)
+    return message.SerializeToString()
 
 
 class Told:
@@ -125,6 +138,47 @@ def test_policies_that_cannot_be_read_let_nobody_in_unless_earlier_ones_stand(tm
     assert set(told.mesh.deliver(Update((bad,)))) == {first.service}
     assert told.mesh.snapshot.policies[first.service] == first
     assert worker_after(told.packets).policies == told.mesh.snapshot.policies
+
+
+@pytest.mark.parametrize(
+    ("body", "reaches"),
+    [
+        pytest.param(b"\xff", True, id="no-message"),
+        pytest.param(authorization_of(scope=9), True, id="of-a-scope-to-come"),
+        pytest.param(authorization_of(scope=pb.NAMESPACE), True, id="of-the-namespace"),
+        pytest.param(authorization_of(scope=pb.NAMESPACE, namespace="bank"), False, id="of-another"),
+        pytest.param(authorization_of(scope=pb.WORKLOAD_SELECTOR), False, id="of-chosen-workloads"),
+        pytest.param(authorization_of(scope=pb.GLOBAL, dry_run=True), False, id="that-denies-nobody"),
+    ],
+)
+def test_an_authorization_that_cannot_be_read_lets_nobody_in_where_it_reaches(
+    tmp_path: Path, body: bytes, *, reaches: bool
+) -> None:
+    told = Told(tmp_path / "snapshot")
+    namespace = "bank" if b"bank" in body else "shop"
+    bad = RawResource(wire.AUTHORIZATION, f"{namespace}/policy", "bad", body)
+    assert set(told.mesh.deliver(Update((*raw(workload(1)), bad)))) == {bad.name}
+    assert is_shut(told.mesh.snapshot) is reaches
+    assert worker_after(told.packets).authorizations == told.mesh.snapshot.authorizations
+    good = Authorization("policy", namespace, Scope.GLOBAL, Action.ALLOW, (((),),))
+    assert told.mesh.deliver(Update(raw(good))) == {}
+    assert set(told.mesh.deliver(Update((bad,)))) == {bad.name}
+    assert told.mesh.snapshot.authorizations[bad.name] == good, "an earlier one stands"
+    told.mesh.deliver(Update((), ((wire.AUTHORIZATION, bad.name),)))
+    assert not is_shut(told.mesh.snapshot)
+
+
+def test_workloads_that_name_an_authorization_that_cannot_be_read_let_nobody_in(tmp_path: Path) -> None:
+    told = Told(tmp_path / "snapshot")
+    bad = RawResource(wire.AUTHORIZATION, "shop/policy", "bad", authorization_of(scope=pb.WORKLOAD_SELECTOR))
+    told.mesh.deliver(Update((*raw(dataclasses.replace(workload(1), policies=("shop/policy",))), bad)))
+    assert is_shut(told.mesh.snapshot)
+
+
+def is_shut(snapshot: Snapshot) -> bool:
+    client, server = SocketAddress.parse("10.0.0.2:1"), SocketAddress.parse("10.0.0.1:80")
+    caller = Connection(SpiffeId("cluster.local", "shop", "client"), client, server)
+    return isinstance(authorize(snapshot, snapshot.workloads["local/w/1"], caller), Denied)
 
 
 def worker_after(packets: Sequence[tuple[messages.Message, bytes]]) -> Snapshot:
