@@ -124,6 +124,8 @@ class Scraped:
     id: int
     lines_lost: int
     """Of the access log, since the worker was started."""
+    holding: dict[str, int] = field(default_factory=dict)
+    """How many it has of what comes and goes, by kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib import metadata
@@ -31,6 +32,7 @@ class Status(ABC):
             exposition.build(parent.program, self._version),
             exposition.traffic(workers.totals),
             exposition.certificates(self._certificate_states),
+            exposition.holding(workers.holding),
             exposition.numbers(
                 Number(
                     "ambient_worker_deaths",
@@ -50,6 +52,7 @@ class Status(ABC):
                     "Workers of earlier parents that still carry connections.",
                     lambda: workers.retired,
                 ),
+                Number("ambient_tasks", "Tasks of the parent.", lambda: len(asyncio.all_tasks())),
                 Number(
                     "ambient_revoked_certificates",
                     "Certificates on the lists of revoked ones that are in force.",

@@ -93,6 +93,15 @@ class Worker(ABC, Generic[Q]):
         """What the parent is told at a scrape besides what every worker counts."""
         return ()
 
+    def holding(self) -> dict[str, int]:
+        """How many it has of what comes and goes, by kind: what only grows leaks."""
+        return {
+            "tasks": len(asyncio.all_tasks()),
+            "connections": len(self.live),
+            "tunnels_of_peers": len(self.served),
+            "tunnels_to_peers": self.pool.tunnels,
+        }
+
     def parent_found(self) -> None:  # Not everybody has something to tell anew.
         """There is a parent, which has heard nothing yet."""
 
@@ -233,7 +242,7 @@ class Worker(ABC, Generic[Q]):
     def _report(self, number: int) -> None:
         for message, content in self.reports():
             self._say(message, content)
-        self._say(messages.Scraped(number, self._access.lost), self.traffic.report())
+        self._say(messages.Scraped(number, self._access.lost, self.holding()), self.traffic.report())
 
     def _heard(self, message: messages.Message, payload: bytes, descriptors: list[int]) -> None:
         match message:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,6 +67,7 @@ class _Member:
     synced: int = 0
     scraped: int = 0
     lines_lost: int = 0
+    holding: dict[str, int] = field(default_factory=dict)
     silent: int = 0
     """Scrapes since its last answer."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -119,6 +121,13 @@ class Workers:
     def retired(self) -> int:
         """How many workers of earlier parents still carry connections."""
         return sum(member.hello.retired for member in self._members)
+
+    def holding(self) -> Counter[str]:
+        """What all workers together had at the last scrape, by kind."""
+        held: Counter[str] = Counter()
+        for member in self._members:
+            held.update(member.holding)
+        return held
 
     def connections(self, uid: str) -> int:
         """About how many connections of a pod live, a tenth of a second ago; none of one that left are overlooked."""
@@ -309,7 +318,8 @@ class Workers:
                 self._note_change()
             case messages.RequestsCounted():
                 self.request_totals.update(member.hello.pid, payload)
-            case messages.Scraped(number, lines_lost):
+            case messages.Scraped(number, lines_lost, holding):
+                member.holding = holding
                 self.totals.update(member.hello.pid, payload)
                 self.lines_lost += lines_lost - member.lines_lost
                 member.lines_lost = lines_lost

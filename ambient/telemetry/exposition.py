@@ -175,6 +175,22 @@ def certificates(states: Callable[[], Iterable[Certificate]]) -> Source:
     return collect
 
 
+def holding(counts: Callable[[], Mapping[str, int]]) -> Source:
+    """What workers have of what comes and goes."""
+
+    def collect() -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "ambient_workers_holding",
+            "What all workers together have at this moment, by kind.",
+            labels=["kind"],
+        )
+        for kind, count in sorted(counts().items()):
+            family.add_metric([kind], count)
+        yield family
+
+    return collect
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """One value of a program that needs no labels."""

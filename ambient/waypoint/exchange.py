@@ -170,6 +170,15 @@ class Exchanges:
         for key in [key for key in self._planners if key and key not in services]:
             del self._planners[key]
 
+    def holding(self) -> dict[str, int]:
+        """How many there are of what comes and goes, by kind."""
+        return {
+            "requests": len(self.under_way),
+            "planners": len(self._planners),
+            "guards": len(self.guards),
+            **self.upstreams.holding(),
+        }
+
     def cut(self, why: str) -> None:
         """End all that has not ended yet."""
         for exchange in tuple(self.under_way):

@@ -37,6 +37,10 @@ class Serving:
     def __len__(self) -> int:
         return sum(map(len, self._live.values()))
 
+    def holding(self) -> dict[str, int]:
+        """How many it has of what comes and goes, by kind."""
+        return {"clients": len(self), **self._exchanges.holding()}
+
     def serve(self, call: Call, near: End, spoken: Spoken) -> None:
         """Take a connection over, of which what has come already is still in ``near``."""
         http2 = spoken is Spoken.HTTP2

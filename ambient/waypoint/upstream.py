@@ -252,6 +252,11 @@ class Cluster:
         )
 
     @property
+    def places(self) -> int:
+        """How many of its endpoints have been asked."""
+        return len(self._places)
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nothing to it here and now."""
         return not (self._pending or self._open)
@@ -444,6 +449,16 @@ class Upstreams:
             ):
                 del self._clusters[key]
         self._guards.keep({one.name for one in self._clusters.values()}, now)
+
+    def holding(self) -> dict[str, int]:
+        """How many there are of what comes and goes, by kind."""
+        clusters = self._clusters.values()
+        return {
+            "clusters": len(clusters),
+            "places": sum(cluster.places for cluster in clusters),
+            "connections_to_endpoints": len(self._connections),
+            "dials": len(self._dials),
+        }
 
     def take(self, place: Place) -> HttpClient | None:
         """A connection with room, to be asked on at once."""

@@ -152,6 +152,12 @@ class Worker(worker.Worker[Call]):
             yield messages.SpansEnded(dropped - self._told_dropped), batch
             self._told_dropped = dropped
 
+    def holding(self) -> dict[str, int]:
+        held = super().holding()
+        if self._serving is not None:
+            held |= self._serving.holding()
+        return held
+
     def parent_found(self) -> None:
         self._counts.tell_all()
 

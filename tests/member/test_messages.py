@@ -19,7 +19,7 @@ SAMPLES = [
     messages.MeshChanged(more=True),
     messages.Cut("local/a", "why\nnot"),
     messages.Scrape(7),
-    messages.Scraped(7, lines_lost=0),
+    messages.Scraped(7, lines_lost=0, holding={"tasks": 4}),
     messages.SpansEnded(3),
     messages.Synced(),
     messages.PodConnections("local/a", 0),

@@ -131,6 +131,28 @@ def test_counters_of_any_size_arrive(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_what_workers_have_is_added_up_and_goes_with_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        parent = Parent(tmp_path)
+
+        async def tell() -> None:
+            first = await parent.member()
+            second = await PacketSocket.connect(parent.path)
+            await second.send(messages.pack(messages.Hello(1, os.getpid(), retired=True)))
+            for channel, holding in ((first, {"tasks": 4, "requests": 0}), (second, {"tasks": 3})):
+                told = messages.Scraped(1, lines_lost=0, holding=holding)
+                await channel.send(messages.pack(told, Traffic().report()))
+            await until(lambda: parent.workers.holding() == {"tasks": 7, "requests": 0})
+            second.close()
+            await until(lambda: parent.workers.holding() == {"tasks": 4, "requests": 0})
+            first.close()
+            await until(lambda: parent.workers.holding() == {})
+
+        await with_parent(parent, tell())
+
+    run(scenario)
+
+
 def test_a_worker_that_answers_no_more_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
     monkeypatch.setattr(workers, "SCRAPE_SECONDS", 0.01)

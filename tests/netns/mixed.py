@@ -17,7 +17,8 @@ from topology.nodes import APPS
 from topology.process import Process
 from topology.waypoint import Replica, Waypoint
 
-VIP = "203.0.113.10"
+VIP, ROUGH_VIP = "203.0.113.10", "203.0.113.11"
+"""Of two services of the same servers: the routes of the first change, the second is for rough clients."""
 HOST = "mixed.shop.svc.cluster.local"
 APP = {"app": "mixed"}
 ROUTES = 10
@@ -58,10 +59,10 @@ class Load:
 
     lanes = 12
 
-    def __init__(self, scene: Scene, *flags: object) -> None:
+    def __init__(self, scene: Scene, *flags: object, vip: str = VIP) -> None:
         scene.loads += 1
         self._process = scene.client.pod.popen(
-            sys.executable, "-u", APPS / "mixed_load.py", VIP, "80",
+            sys.executable, "-u", APPS / "mixed_load.py", vip, "80",
             "--name", f"load{scene.loads}", *map(str, flags),
         )  # fmt: skip
 
@@ -256,7 +257,11 @@ def scene() -> Iterator[Scene]:
             objects.waypoint("shop"),
         )
         mesh.apply(
-            "services", objects.behind(objects.service("shop", "mixed", [VIP], {80: 8080}, APP), "waypoint")
+            "services",
+            *(
+                objects.behind(objects.service("shop", name, [vip], {80: 8080}, APP), "waypoint")
+                for name, vip in (("mixed", VIP), ("rough", ROUGH_VIP))
+            ),
         )
         for version in range(ROUTES):
             change(mesh, version)

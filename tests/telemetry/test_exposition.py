@@ -35,6 +35,7 @@ SOURCES = (
             Certificate("spiffe://td/ns/a/sa/c", "Initializing"),
         ]
     ),
+    exposition.holding(lambda: {"tasks": 4, "requests": 0}),
     exposition.numbers(
         Number("ambient_worker_deaths", "Workers that died.", lambda: 2, is_counter=True),
         Number("ambient_xds_connected", "Whether the control plane is connected.", lambda: True),
@@ -85,6 +86,8 @@ def test_a_scrape_reads_every_value(accept, parse, content_type):
         ("ambient_certificate_state", "spiffe://td/ns/a/sa/b", "Available"): 1,
         ("ambient_certificate_state", "spiffe://td/ns/a/sa/c", "Initializing"): 1,
         ("ambient_certificate_not_after_timestamp_seconds", "spiffe://td/ns/a/sa/b"): 1767225600,
+        ("ambient_workers_holding", "tasks"): 4,
+        ("ambient_workers_holding", "requests"): 0,
         ("ambient_worker_deaths_total",): 2,
         ("ambient_xds_connected",): 1,
     }

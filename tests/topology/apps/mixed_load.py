@@ -270,6 +270,7 @@ class Http2Connection:
         if (answer := self.answers.get(stream)) is not None and not answer.over.is_set():
             answer.why = why
             answer.over.set()
+            self.connection.ended(stream)
 
 
 class Http2:

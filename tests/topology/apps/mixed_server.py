@@ -1,7 +1,7 @@
 """Answers requests of HTTP/1.1, HTTP/2 and gRPC, whichever a connection begins with, and echoes what is upgraded.
 
 The query says how: ``size`` of the body, ``wait`` seconds before it, ``cut`` to break off in the middle (``length``,
-``chunks``, ``stream`` or ``connection``). What is posted is written to ``--seen``, a line for each time that it came. On
+``chunks``, ``stream`` or ``connection``). The ``id`` of what is posted is written to ``--seen``, a line for each time that it came. On
 SIGTERM what is under way ends, and then it.
 """
 
@@ -111,10 +111,9 @@ class Server:
 
     def take(self, method: str, target: str, body: bytes) -> dict[str, str]:
         """What is asked for; what was posted is written down."""
-        parts = urlsplit(target)
-        asked = dict(parse_qsl(parts.query))
-        if method == "POST":
-            os.write(self.seen, f"{asked.get('id', parts.path)} {len(body)}\n".encode())
+        asked = dict(parse_qsl(urlsplit(target).query))
+        if method == "POST" and "id" in asked:
+            os.write(self.seen, f"{asked['id']} {len(body)}\n".encode())
         return asked
 
 
