@@ -86,7 +86,7 @@ ROWS: Final = (
     Row("CPU per 1,000 requests, 32 connections", "s", _cost("rps-32"), False),
     Row("CPU per 1,000 new connections, 32 at a time", "s", _cost("new-32"), False),
     *(
-        row
+        Row(f"waypoint, {what}, {count} connection{'s' * (count > 1)}{name}", unit, value, more)
         for what, case in (
             ("HTTP/1.1, 128 B", "h1-small"),
             ("HTTP/1.1, 64 KB", "h1-large"),
@@ -94,12 +94,15 @@ ROWS: Final = (
             ("HTTP/2, 64 KB", "h2-large"),
             ("unary gRPC", "grpc"),
         )
-        for row in (
-            Row(f"waypoint, {what}, 32 connections", "1/s", _figure(f"waypoint-{case}-32", RATE), True),
-            Row(f"waypoint, {what}, 32 connections, p99", "ms", _figure(f"waypoint-{case}-32", "p99"), False),
-            Row(f"waypoint, {what}, CPU per request", "µs", _cost(f"waypoint-{case}-32"), False),
+        for count in (1, 32, 256)
+        for name, unit, value, more in (
+            ("", "1/s", _figure(f"waypoint-{case}-{count}", RATE), True),
+            (", p50", "ms", _figure(f"waypoint-{case}-{count}", "p50"), False),
+            (", p99", "ms", _figure(f"waypoint-{case}-{count}", "p99"), False),
+            (", CPU per request", "µs", _cost(f"waypoint-{case}-{count}"), False),
         )
     ),
+    Row("waypoint's memory (PSS), 256 connections", "MB", _figure("waypoint-h1-small-256", "waypoint's memory"), False),
     Row("memory (PSS), idle", "MB", _figure("memory", "PSS, idle"), False),
     Row("memory (PSS), 256 connections", "MB", _figure("memory", "PSS, 256 connections"), False),
 )  # fmt: skip
