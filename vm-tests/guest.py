@@ -24,9 +24,10 @@ ORDER = Path("/order.json")
 RESULTS = Path("/dev/ttyS1")
 JUNIT = Path("/tmp/junit.xml")
 MOUNTS = (
-    ("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/dev/shm"), ("tmpfs", "/tmp"),
-    ("tmpfs", "/run"), ("cgroup2", "/sys/fs/cgroup"),
+    ("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/dev/shm"), ("tmpfs", "/run"),
+    ("cgroup2", "/sys/fs/cgroup"),
 )  # fmt: skip
+"""None on /tmp: the checkout may lie there."""
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
