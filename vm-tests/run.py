@@ -1,6 +1,6 @@
 """Boot Debian's kernels in virtual machines without hardware help, and run in each what the matrix names.
 
-``./dev vm-test [--shell] [KERNEL …]``; all kernels when none is named. The exit code is 0 only if every scenario of every
+``./dev vm-test [--shell] [--only SCENARIO] [KERNEL …]``; all kernels when none is named. The exit code is 0 only if every scenario of every
 kernel went well and no kernel complained. What was found is in ``.cache/vm/junit.xml``, consoles are beside it.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
     shared = image.common(environment, CACHE)
     suites = ET.Element("testsuites")
     for version in arguments.kernels or KERNELS:
-        kernel = KERNELS[version]
+        kernel = _reduced(KERNELS[version], arguments.only)
         unpacked = kernels.unpacked(kernel, CACHE)
         initramfs = image.complete(shared, kernel, unpacked, environment, shell=arguments.shell)
         if arguments.shell:
@@ -75,12 +75,22 @@ def _arguments(words: list[str]) -> argparse.Namespace:
         "kernels", nargs="*", metavar="KERNEL", help=f"of {', '.join(KERNELS)}; none: all of them"
     )
     parser.add_argument("--shell", action="store_true", help="a shell in the machine, and nothing is run")
+    names = sorted({scenario.name for kernel in KERNELS.values() for scenario in kernel.scenarios})
+    parser.add_argument(
+        "--only", action="append", choices=names, default=[], help="this scenario, not all; may be repeated"
+    )
     arguments = parser.parse_args(words)
     for unknown in set(arguments.kernels) - KERNELS.keys():
         parser.error(f"kernel {unknown} is not in vm-tests/matrix.py; give one of {', '.join(KERNELS)}")
     if arguments.shell and len(arguments.kernels) != 1:
         parser.error("--shell wants one kernel")
     return arguments
+
+
+def _reduced(kernel: Kernel, only: list[str]) -> Kernel:
+    if not only:
+        return kernel
+    return replace(kernel, scenarios=tuple(one for one in kernel.scenarios if one.name in only))
 
 
 def _machine(kernel: Kernel, unpacked: Path, initramfs: Path, *serials: str) -> list[str | Path]:
