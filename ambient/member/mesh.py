@@ -116,7 +116,7 @@ class Mesh:
     def _shut(self, nouns: Update, errors: Mapping[str, str]) -> Iterator[Resource]:
         """What stands for policies that were refused while no earlier ones stand."""
         for raw in nouns.upserted:
-            if raw.name not in errors or raw.name in self.held.versions(raw.type_url):
+            if raw.name not in errors or (raw.type_url, raw.name) in self.held:
                 continue
             if (shut := wire.shut(raw)) is not None:
                 yield shut

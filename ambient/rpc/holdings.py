@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ambient.core.checksum import digest, moved
 
 if TYPE_CHECKING:
-    from ambient.rpc.wire import RawResource, Update
+    from ambient.rpc.wire import Name, RawResource, Update
 
 
 class Holdings:
@@ -21,6 +21,10 @@ class Holdings:
     def __iter__(self) -> Iterator[RawResource]:
         for resources in self._resources.values():
             yield from resources.values()
+
+    def __contains__(self, name: Name) -> bool:
+        of_type, own = name
+        return own in self._resources.get(of_type, {})
 
     def __len__(self) -> int:
         return sum(map(len, self._resources.values()))

@@ -27,6 +27,9 @@ def test_what_is_counted_from_change_to_change_is_what_is_there(changes):
     for type_url in (ADDRESS, AUTHORIZATION):
         counted = holdings.checksum(type_url)
         assert holdings.recount(type_url) == counted
+        assert [name for name in "abc" if (type_url, name) in holdings] == [
+            name for name in "abc" if (type_url, name) in state
+        ]
         assert holdings.versions(type_url) == {
             name: raw.version for (of, name), raw in state.items() if of == type_url
         }
