@@ -14,13 +14,15 @@ static __always_inline void opened(struct bpf_sock_ops *ctx,
 				   struct bpf_sock *socket, __u8 side)
 {
 	struct socket_state *state = state_of(socket);
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
-	struct ends ends = ends_of(ctx);
+	__u64 cookie, netns_cookie;
+	struct ends ends;
 	struct flow *flow;
 
 	if (!state || !(state->flags & SOCKET_DIRECT))
 		return;
+	cookie = bpf_get_socket_cookie(ctx);
+	netns_cookie = bpf_get_netns_cookie(ctx);
+	ends = ends_of(ctx);
 	flow = new_flow_of(socket);
 	if (!flow) {
 		count(FLOW_LOST);
