@@ -18,7 +18,7 @@ from ambient.core.model.flow import End, Ending, Flow, Loss
 from ambient.kernel import abi, bpf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 RECORDS_PER_TURN: Final = 256
 """Some 3 ms of Python."""
@@ -92,7 +92,13 @@ class Flows:
         A socket's cookie is in a record or here, never ended in both, so nothing is told twice. Ends come and go
         meanwhile; one that was there all the time may be missed, as the walk starts over where its place is gone.
         """
-        return tuple(self._walk())
+        found = []
+        for key, content in self._flows.items().items():
+            flow = flow_of(content)
+            if flow.ending is not None:
+                self._flows.delete(key)
+            found.append(flow)
+        return tuple(found)
 
     def forget(self, netns_cookie: int) -> tuple[Flow, ...]:
         """Those of a pod that has left: nobody will tell how they end. As they were last known."""
@@ -111,13 +117,6 @@ class Flows:
             for key, content in self._losses.items().items()
             for loss in (abi.FlowLoss.unpack(content),)
         }
-
-    def _walk(self) -> Iterator[Flow]:
-        for key, content in self._flows.items().items():
-            flow = flow_of(content)
-            if flow.ending is not None:
-                self._flows.delete(key)
-            yield flow
 
 
 def flow_of(content: bytes) -> Flow:

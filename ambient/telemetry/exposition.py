@@ -108,9 +108,7 @@ def _traffic(table: Table, refusals: Mapping[Reason, int], lost: int) -> Iterato
     sockets = GaugeMetricFamily(
         "istio_tcp_sockets_open", "Proxied connections that are open.", labels=["reporter"]
     )
-    for reporter, count in sorted(open_sockets(table).items()):
-        sockets.add_metric([reporter], count)
-    yield sockets
+    yield from _by(sockets, open_sockets(table))
     refused = CounterMetricFamily(
         "ambient_connections_refused",
         "Connections that a decision turned away, by reason.",
@@ -139,16 +137,12 @@ def build(component: str, version: str) -> Source:
 
 def kernel(reasons: Callable[[], Mapping[str, int]]) -> Source:
     """What the kernel's programs did, by reason."""
-
-    def collect() -> Iterable[Metric]:
-        family = CounterMetricFamily(
+    return lambda: _by(
+        CounterMetricFamily(
             "ambient_kernel_decisions", "Decisions of the kernel's programs, by reason.", labels=["reason"]
-        )
-        for reason, count in sorted(reasons().items()):
-            family.add_metric([reason], count)
-        yield family
-
-    return collect
+        ),
+        reasons(),
+    )
 
 
 def certificates(states: Callable[[], Iterable[Certificate]]) -> Source:
@@ -177,18 +171,21 @@ def certificates(states: Callable[[], Iterable[Certificate]]) -> Source:
 
 def holding(counts: Callable[[], Mapping[str, int]]) -> Source:
     """What workers have of what comes and goes."""
-
-    def collect() -> Iterable[Metric]:
-        family = GaugeMetricFamily(
+    return lambda: _by(
+        GaugeMetricFamily(
             "ambient_workers_holding",
             "What all workers together have at this moment, by kind.",
             labels=["kind"],
-        )
-        for kind, count in sorted(counts().items()):
-            family.add_metric([kind], count)
-        yield family
+        ),
+        counts(),
+    )
 
-    return collect
+
+def _by(family: CounterMetricFamily | GaugeMetricFamily, counts: Mapping[str, int]) -> Iterator[Metric]:
+    """Each count under its name, which is the family's one label."""
+    for name, count in sorted(counts.items()):
+        family.add_metric([name], count)
+    yield family
 
 
 @dataclass(frozen=True, slots=True)
