@@ -15,6 +15,7 @@ import platform
 import signal
 import subprocess
 import sys
+import termios
 import time
 import traceback
 from pathlib import Path
@@ -62,7 +63,7 @@ def main() -> None:
         traceback.print_exc()
     libc.sync()
     sys.stdout.flush()
-    time.sleep(0.2)  # The serial line has no end that could be waited for: what is in it must leave.
+    termios.tcdrain(sys.stdout)  # What is still in the serial line would be lost with the power.
     libc.reboot(POWER_OFF)
 
 

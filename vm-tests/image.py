@@ -1,7 +1,7 @@
 """An initramfs of the host's own files: Debian's Python and BCC, this checkout with its environment, ``guest.py`` as init.
 
 The checkout lies where it lies on the host, so that whatever names its own path works inside too. What is the same for all
-kernels is one archive; a kernel's modules and what is to run are a second one, which the boot loader puts behind it.
+kernels is one archive; a kernel's modules and what is to run are a second one, put behind a copy of it for each boot.
 """
 
 from __future__ import annotations

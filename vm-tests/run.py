@@ -1,7 +1,8 @@
 """Boot Debian's kernels in virtual machines without hardware help, and run in each what the matrix names.
 
-``./dev vm-test [--shell] [--only SCENARIO] [KERNEL …]``; all kernels when none is named. The exit code is 0 only if every scenario of every
-kernel went well and no kernel complained. What was found is in ``.cache/vm/junit.xml``, consoles are beside it.
+``./dev vm-test [--shell] [--only SCENARIO] [KERNEL …]``; all kernels when none is named. The exit code is 0 only if every
+scenario of every kernel went well and no kernel complained. What was found is in ``.cache/vm/junit.xml``, consoles are beside
+it.
 """
 
 from __future__ import annotations
@@ -82,6 +83,9 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     for unknown in set(arguments.kernels) - KERNELS.keys():
         parser.error(f"kernel {unknown} is not in vm-tests/matrix.py; give one of {', '.join(KERNELS)}")
+    for version in arguments.kernels or KERNELS:
+        if not _reduced(KERNELS[version], arguments.only).scenarios:
+            parser.error(f"kernel {version} has no {' or '.join(arguments.only)}; name kernels that have one")
     if arguments.shell and len(arguments.kernels) != 1:
         parser.error("--shell wants one kernel")
     return arguments
