@@ -34,12 +34,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    if not IS_ROOT:
-        yield
-        return
     yield
-    left = leftovers(os.getpid())
-    assert not left, "left behind: " + ", ".join(left)
+    if IS_ROOT:
+        left = leftovers(os.getpid())
+        assert not left, "left behind: " + ", ".join(left)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Answers requests of HTTP/1.1, HTTP/2 and gRPC, whichever a connection begins with, and echoes what is upgraded.
 
 The query says how: ``size`` of the body, ``wait`` seconds before it, ``cut`` to break off in the middle (``length``,
-``chunks``, ``stream`` or ``connection``). The ``id`` of what is posted is written to ``--seen``, a line for each time that it came. On
-SIGTERM what is under way ends, and then it.
+``chunks``, ``stream`` or ``connection``). The ``id`` of what is posted is written to ``--seen``, a line for each time that it
+came. On SIGTERM what is under way ends, and then it.
 """
 
 from __future__ import annotations
